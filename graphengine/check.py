@@ -1,0 +1,118 @@
+"""Checks of a plan that need words: what is wrong with a value, a file, a circle of links."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphengine.errors import FileError, Issue, nearest
+from graphengine.spec import Input
+
+OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number")
+NOT_IN_LIST = ("literal_error", "enum")
+
+
+class NotAValue(ValueError):
+    """A value where only a link can stand."""
+
+
+def check_value(target: Input, value: Any) -> tuple[Any, bool]:
+    """The value as the function gets it, and whether it is a live object that no file can hold.
+
+    Raises `ValueError` (pydantic's, or `NotAValue`).
+    """
+    if target.widget and _is_json(value):
+        return target.check(value), False
+    if target.widget and target.plain is None and target.type.anything:
+        return value, True
+    if target.widget and not target.type.variable:
+        return target.check(value), False
+    if _is_json(value) and not target.type.variable and value is not None:
+        raise NotAValue
+    if target.type.python is not None and not target.many and not isinstance(value, target.type.python):
+        raise NotAValue
+    return value, True
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def bad_value(node: str, target: Input, value: Any, cause: ValueError) -> Issue:
+    """What is wrong with a value, what was wanted, and how to write it."""
+    name, shown = target.name, _shown(value)
+    if isinstance(cause, NotAValue):
+        hint = f"link an output of type {target.type} to it"
+        return Issue("not_a_value", f"{name} is {shown}, but it only takes a link", node, name, hint)
+    error: Mapping[str, Any] = cause.errors()[0] if hasattr(cause, "errors") else {"type": "", "msg": str(cause)}
+    kind = error["type"]
+    wanted = str(error["msg"]).replace("Input should be ", "wanted ").replace("a valid ", "a ")
+    if kind in NOT_IN_LIST:
+        options = options_of(target)
+        hint = nearest(str(value), options) or f"one of: {', '.join(options)}"
+        return Issue("not_in_list", f"{name} is {shown}, which is not in its list", node, name, hint)
+    if kind in OUT_OF_RANGE:
+        return Issue("out_of_range", f"{name} is {shown}, {wanted}", node, name, range_of(target))
+    hint = None
+    if isinstance(value, str) and target.plain is not str:
+        hint = f"write {value.strip() or 'a value'} without quotes"
+    code = "wrong_type" if kind.endswith(("_type", "_parsing", "from_float")) else "bad_value"
+    return Issue(code, f"{name} is {shown}, {wanted}", node, name, hint)
+
+
+def bad_file(node: str, name: str, cause: FileError) -> Issue:
+    return Issue(cause.code, cause.message, node, name, cause.hint)
+
+
+def options_of(target: Input) -> list[str]:
+    """The values of a list input."""
+    schema = target.schema()
+    arms = [schema, *schema.get("anyOf", []), *schema.get("$defs", {}).values()]
+    return [str(option) for arm in arms for option in arm.get("enum", [arm["const"]] if "const" in arm else [])]
+
+
+def range_of(target: Input) -> str | None:
+    """The range of a number in words."""
+    schema = target.schema()
+    arms = [schema, *schema.get("anyOf", [])]
+    facts = {key: value for arm in arms for key, value in arm.items()}
+    parts = [
+        f"{word} {facts[key]}"
+        for key, word in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "more than"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "less than"),
+            ("multipleOf", "a multiple of"),
+        )
+        if key in facts
+    ]
+    return f"it takes {', '.join(parts)}" if parts else None
+
+
+def cycles(sources: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Each knot of a graph by one of its cycles, in the direction of the data."""
+    import networkx
+
+    graph = networkx.DiGraph([(source, name) for name, found in sources.items() for source in found])
+    knots = networkx.strongly_connected_components(graph)
+    found = []
+    for knot in knots:
+        start = next(iter(knot))
+        if len(knot) > 1 or graph.has_edge(start, start):
+            inner = graph.subgraph(knot)
+            found.append([edge[0] for edge in networkx.find_cycle(inner, min(knot))])
+    return found
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
