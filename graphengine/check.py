@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from graphengine.errors import FileError, Issue, nearest
@@ -22,6 +23,8 @@ def check_value(target: Input, value: Any) -> tuple[Any, bool]:
 
     Raises `ValueError` (pydantic's, or `NotAValue`).
     """
+    if target.file is not None and isinstance(value, Path):
+        return value, False
     if target.widget and _is_json(value):
         return target.check(value), False
     if target.widget and target.plain is None and target.type.anything:
@@ -51,7 +54,7 @@ def bad_value(node: str, target: Input, value: Any, cause: ValueError) -> Issue:
         return Issue("not_a_value", f"{name} is {shown}, but it only takes a link", node, name, hint)
     error: Mapping[str, Any] = cause.errors()[0] if hasattr(cause, "errors") else {"type": "", "msg": str(cause)}
     kind = error["type"]
-    wanted = str(error["msg"]).replace("Input should be ", "wanted ").replace("a valid ", "a ")
+    wanted = str(error["msg"]).replace("Input should be ", "wanted ").replace("a valid integer", "an integer").replace("a valid ", "a ")
     if kind in NOT_IN_LIST:
         options = options_of(target)
         hint = nearest(str(value), options) or f"one of: {', '.join(options)}"

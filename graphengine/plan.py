@@ -5,11 +5,13 @@ Linear in the size of the graph, without recursion over it. A plan holds steps i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from graphengine.check import bad_file, bad_value, check_value, cycles
@@ -17,10 +19,10 @@ from graphengine.errors import FileError, Issue, WorkflowError, nearest
 from graphengine.files import Files
 from graphengine.registry import Registry
 from graphengine.signature import Parts, sign, source_of
-from graphengine.sockets import ANY, SocketType, accepts, join
+from graphengine.sockets import ANY, File, SocketType, accepts, join
 from graphengine.spec import Input, NodeSpec, json_form
 from graphengine.storage import Unstorable
-from graphengine.workflow import Draft, Graph, Workflow
+from graphengine.workflow import Draft, Graph, Workflow, read_workflow
 
 
 class Link(NamedTuple):
@@ -98,6 +100,32 @@ class Planner:
         if made.issues:
             raise WorkflowError(made.issues)
         return steps
+
+
+    def path(self, file: File, name: str | Path) -> Path:
+        """The file that a value names. A `Path` only comes from Python, which may name any file."""
+        return name if isinstance(name, Path) else self.files.resolve(file.folder, name)
+
+    def content(self, file: File, path: Path) -> str:
+        """Digest of a file; of a workflow, together with all the files that its nodes name, as it will read them."""
+        digests = {}
+        stack = [(file, path)]
+        while stack:
+            file, path = stack.pop()
+            if str(path) in digests:
+                continue
+            digests[str(path)] = self.files.digest(path)
+            if file.folder != "workflows":
+                continue
+            with contextlib.suppress(WorkflowError):  # told when the workflow is run
+                for draft in read_workflow(path).drafts():
+                    spec = self.registry.find(str(draft.type))
+                    inputs = ((spec.input(name), value) for name, value in draft.values.items()) if spec else ()
+                    for target, value in inputs:
+                        if target is not None and target.file is not None and isinstance(value, str):
+                            with contextlib.suppress(FileError):
+                                stack.append((target.file, self.path(target.file, value)))
+        return digests.popitem()[1] if len(digests) == 1 else sign(digests)
 
 
 class Drawing:
@@ -254,9 +282,8 @@ class Drawing:
             target = spec.input(name)
             if target is not None and target.file is not None and values[name] is not None:
                 try:
-                    path = self.planner.files.resolve(target.file.folder, str(values[name]))
-                    parts.setdefault("files", {})[name] = [str(path), self.planner.files.digest(path)]
-                    values[name] = path
+                    values[name] = path = self.planner.path(target.file, values[name])
+                    parts.setdefault("files", {})[name] = [str(path), self.planner.content(target.file, path)]
                 except FileError as cause:
                     self.issues.append(bad_file(node, name, cause))
         return values, parts

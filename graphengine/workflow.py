@@ -64,7 +64,10 @@ class Workflow(Record):
             yield Draft(name, node.type, node.version, node.values, node.links)
 
     def with_params(self, given: Mapping[str, Any]) -> Workflow:
-        """The same workflow with these params set. Raises `WorkflowError` for a name that is no param."""
+        """The same workflow with these params set; a `Ref` becomes a link.
+
+        Raises `WorkflowError` for a name that is no param.
+        """
         unknown = [name for name in given if name not in self.params]
         if unknown:
             known = ", ".join(self.params) or "none"
@@ -84,8 +87,18 @@ class Workflow(Record):
             for place in self.params[name].to:
                 target, _, key = place.rpartition(".")
                 if node := nodes.get(target):
-                    nodes[target] = node.model_copy(update={"values": {**node.values, key: value}})
+                    linked = isinstance(value, Ref)
+                    kind, entry = ("links", str(value)) if linked else ("values", value)
+                    links = {name: link for name, link in node.links.items() if name != key}
+                    update = {"links": links, kind: {**(links if linked else node.values), key: entry}}
+                    nodes[target] = node.model_copy(update=update)
         return self.model_copy(update={"nodes": nodes})
+
+    def graph(self, output: str) -> Graph:
+        """The workflow as an answer of a node, with one of its named outputs as the result."""
+        steps = {draft.id: draft for draft in self.drafts()}
+        node, _, name = self.outputs[output].rpartition(".")
+        return Graph(steps, Ref(node, name))
 
 
 class Draft(NamedTuple):
@@ -121,7 +134,7 @@ class Graph(Answer):
         links = {key: str(value) for key, value in inputs.items() if isinstance(value, Ref)}
         values = {key: value for key, value in inputs.items() if not isinstance(value, Ref)}
         self.steps[name] = Draft(name, spec, spec.version, values, links)
-        refs = [Ref[Any](name, output.name) for output in spec.outputs]
+        refs: list[Ref[Any]] = [Ref(name, output.name) for output in spec.outputs]
         made: Any = spec.fields(*refs) if spec.fields else refs[0] if refs else None
         return made  # type: ignore[no-any-return]
 
@@ -138,7 +151,7 @@ class Graph(Answer):
         lists = {name: [to] if isinstance(to, str) else to for name, to in (params or {}).items()}
         nodes = {
             draft.id: Node(
-                type=spec_of(draft.type).id,  # type: ignore[arg-type]
+                type=draft.type if isinstance(draft.type, str) else draft.type.id,
                 version=draft.version,
                 values=dict(draft.values),
                 links=dict(draft.links),
