@@ -1,0 +1,139 @@
+"""What travels on links between diffusion nodes: tensors told apart by name, and small frozen
+descriptions.
+
+No weights in here. A `Model`, `TextEncoder` or `Vae` says where its weights lie and what they are;
+`Memory.use` turns one into a live module where it is needed. This module imports without torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from graphengine.sockets import Socket
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any
+
+Image = Annotated[Tensor, Socket("image")]
+"""Pictures: float32 [batch, height, width, channels], 0 to 1, three channels (four with
+transparency).
+"""
+
+Mask = Annotated[Tensor, Socket("mask")]
+"""Masks: float32 [batch, height, width], 0 to 1. 1 means "change here"."""
+
+Method = Literal["lanczos", "bicubic", "bilinear", "area", "nearest"]
+"""Filters for resizing, by Pillow's names (area is its box)."""
+
+Crop = Literal["none", "center"]
+Channel = Literal["alpha", "red", "green", "blue", "brightness"]
+Tiling = Literal["auto", "always", "never"]
+
+FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
+"""Families by the width of the text that their model reads."""
+
+
+def family_of(width: int) -> str:
+    """The family of a text width, for people to read."""
+    return FAMILIES.get(width, f"custom {width}-wide")
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A batch of latents in the VAE's own numbers (the model's scaling is applied inside sampling
+    only).
+
+    `samples`: float32 [batch, channels, h, w]. `noise_mask`: [1 or batch, height, width] of any
+    resolution; 1 is sampled, 0 stays. `noise_index`: which item of a batch of noise each item gets,
+    if not its own position: an item taken out of a batch keeps its number and so its noise.
+    """
+
+    samples: Tensor
+    noise_mask: Tensor | None = None
+    noise_index: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a model shall show: encoded text, float32 [1, tokens, width]."""
+
+    tokens: Tensor
+
+    @property
+    def width(self) -> int:
+        return int(self.tokens.shape[-1])
+
+    @property
+    def family(self) -> str:
+        return family_of(self.width)
+
+
+@dataclass(frozen=True)
+class Betas:
+    """The noise a model was trained with: `count` betas from `start` to `end`, `kind` as diffusers
+    names them.
+    """
+
+    kind: str = "scaled_linear"
+    start: float = 0.00085
+    end: float = 0.012
+    count: int = 1000
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where weights lie (a folder in the diffusers layout) and the digest that says when two are
+    the same.
+    """
+
+    folder: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Vae(Weights):
+    """An autoencoder: one cell of `channels` numbers stands for `factor` by `factor` pixels."""
+
+    channels: int
+    factor: int
+
+
+@dataclass(frozen=True)
+class Model(Weights):
+    """A UNet and how to use it.
+
+    `width`: of the text it reads. `prediction`: what it answers, "epsilon" or "v_prediction".
+    `latent_scale` and `latent_shift` lead from the VAE's numbers to the model's: (z - shift) *
+    scale. `vae` is the autoencoder it came with, for previews.
+    """
+
+    width: int
+    channels: int
+    prediction: str = "epsilon"
+    betas: Betas = Betas()
+    latent_scale: float = 1.0
+    latent_shift: float = 0.0
+    vae: Vae | None = None
+
+    @property
+    def family(self) -> str:
+        return family_of(self.width)
+
+
+@dataclass(frozen=True)
+class TextEncoder(Weights):
+    """A CLIP text model and its tokenizer. `skip`: how many of its last layers are left out."""
+
+    tokenizer: Path
+    width: int
+    layers: int
+    length: int = 77
+    skip: int = 0
+
+    @property
+    def family(self) -> str:
+        return family_of(self.width)

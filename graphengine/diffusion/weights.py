@@ -1,0 +1,80 @@
+"""Descriptions into live modules, with diffusers and transformers. Called by `Memory.use`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphengine.diffusion.loader import check_weights, variant
+from graphengine.diffusion.text import ClipText
+from graphengine.diffusion.types import Model, TextEncoder, Vae, Weights
+from graphengine.errors import FileError, ModelError
+
+
+def load_weights(weights: Weights, dtype: torch.dtype | None) -> nn.Module:
+    """The module of a description, on the CPU, in `dtype` (as stored if None), ready for inference.
+
+    Raises `FileError` when files can't be read and `ModelError` when weights are missing from them.
+    """
+    check_weights(weights.folder)
+    name = f"{weights.folder.parent.name}/{weights.folder.name}"
+    try:
+        module, told = _load(weights, dtype)
+    except (OSError, ValueError, RuntimeError, KeyError) as cause:
+        if isinstance(cause, torch.OutOfMemoryError):
+            raise
+        raise FileError(f"{name} can't be loaded: {cause}", "fetch the model again") from cause
+    missing = sorted(told["missing_keys"])
+    if missing:
+        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ModelError(f"{name} lacks {len(missing)} weights: {few}", "fetch the model again")
+    return module.eval().requires_grad_(False)
+
+
+def _load(weights: Weights, dtype: torch.dtype | None) -> tuple[nn.Module, dict[str, Any]]:
+    kind, name = _kind(weights)
+    module, told = kind.from_pretrained(
+        weights.folder,
+        local_files_only=True,
+        use_safetensors=True,
+        variant=variant(weights.folder),
+        output_loading_info=True,
+        **{name: dtype or stored_dtype(weights.folder)},
+    )
+    if isinstance(weights, TextEncoder):
+        from transformers import CLIPTokenizer
+
+        tokenizer = CLIPTokenizer.from_pretrained(weights.tokenizer, local_files_only=True)
+        return ClipText(module, tokenizer), told
+    return module, told
+
+
+def _kind(weights: Weights) -> tuple[Any, str]:
+    """The class that holds such weights, and its name for the type of the numbers."""
+    if isinstance(weights, TextEncoder):
+        from transformers import CLIPTextModel
+
+        return CLIPTextModel, "dtype"
+    import diffusers
+
+    if isinstance(weights, Model):
+        return diffusers.UNet2DConditionModel, "torch_dtype"
+    if isinstance(weights, Vae):
+        return diffusers.AutoencoderKL, "torch_dtype"
+    raise ModelError(f"there is no way to load a {type(weights).__name__}")
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The type of the first floating-point tensor in a component's files."""
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as stored:
+            for key in stored.keys():  # noqa: SIM118 - no mapping
+                dtype: torch.dtype = stored.get_tensor(key).dtype
+                if dtype.is_floating_point:
+                    return dtype
+    return torch.float32
