@@ -13,7 +13,9 @@ from .lists import collect
 
 T = TypeVar("T")
 Saved = Annotated[Path, File("workflows", (".json",)), Field(description="A saved workflow.")]
-OutputName = Annotated[str, Field(description="Which of its named outputs; may be left out if it has one.")]
+OutputName = Annotated[
+    str, Field(description="Which of its named outputs; may be left out if it has one.")
+]
 ParamName = Annotated[str, Field(min_length=1, description="Which of its params.")]
 
 
@@ -36,14 +38,22 @@ def call(workflow: Saved, output: OutputName = "", **params: Ref[Any]) -> Any | 
     name = output or (next(iter(saved.outputs)) if len(saved.outputs) == 1 else "")
     if name not in saved.outputs:
         known = ", ".join(saved.outputs)
-        hint = f"it has: {known}" if known else f'name one in the file: "outputs": {{"image": "node.output"}}'
+        hint = (
+            f"it has: {known}"
+            if known
+            else f'name one in the file: "outputs": {{"image": "node.output"}}'
+        )
         raise GraphEngineError(f"{workflow.name} has no output {name!r}", hint)
     return saved.with_params(params).graph(name)
 
 
 @node(category="flow", title="For each")
 def for_each(
-    workflow: Saved, parameter: ParamName, items: list[Any], output: OutputName = "", **params: Ref[Any]
+    workflow: Saved,
+    parameter: ParamName,
+    items: list[Any],
+    output: OutputName = "",
+    **params: Ref[Any],
 ) -> list[Any] | Graph:
     """Call a saved workflow once for each item of a list and give the list of results."""
     graph = Graph()
