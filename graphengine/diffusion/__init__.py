@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from graphengine.diffusion.images import read_image as read_image
     from graphengine.diffusion.images import resize as resize
     from graphengine.diffusion.images import to_pillow as to_pillow
-    from graphengine.diffusion.ksampler import ksampler as ksampler
+    from graphengine.diffusion.generation import ksampler as ksampler
     from graphengine.diffusion.latents import add_noise as add_noise
     from graphengine.diffusion.latents import empty_latent as empty_latent
     from graphengine.diffusion.latents import set_mask as set_mask
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "denoiser": ("guided", "masked", "predictor"),
     "images": ("mask_from_image", "png_bytes", "read_image", "resize", "to_pillow"),
-    "ksampler": ("ksampler",),
+    "generation": ("ksampler",),
     "latents": ("add_noise", "empty_latent", "set_mask"),
     "loader": ("Checkpoint", "load_checkpoint"),
     "memory": ("Memory",),

@@ -127,9 +127,7 @@ def _training(folder: Path) -> tuple[str, Betas]:
         )
     config = read_json(path)
     if config.get("rescale_betas_zero_snr") or config.get("trained_betas") is not None:
-        raise ModelError(
-            f"{folder.name}: zero terminal SNR or a list of betas can't be run yet"
-        )
+        raise ModelError(f"{folder.name}: zero terminal SNR or a list of betas can't be run yet")
     betas = Betas(
         kind=config.get("beta_schedule", Betas.kind),
         start=config.get("beta_start", Betas.start),

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from graphengine.diffusion.types import Weights
@@ -38,10 +39,10 @@ class Memory(Resource):
         with memory.use(model, working=2**30) as unet:
             ...
 
-    `device`: where modules compute, as torch names it. `dtype`: "float32", "float16", "bfloat16";
-    None is float32 on the CPU, and elsewhere what the file holds. `budget`: bytes that weights and
-    work may take on the device; None sets no limit, and only running out of memory puts weights
-    away. Weights in use stay. May be shared by threads.
+    `device`: where modules compute, as torch names it; "auto" is the best there is. `dtype`:
+    "float32", "float16", "bfloat16"; None is float32 on the CPU, and elsewhere what the file holds.
+    `budget`: bytes that weights and work may take on the device; None sets no limit, and only
+    running out of memory puts weights away. Weights in use stay. May be shared by threads.
     """
 
     def __init__(
@@ -51,10 +52,21 @@ class Memory(Resource):
         budget: int | None = None,
         load: Callable[[Weights, torch.dtype | None], nn.Module] | None = None,
     ) -> None:
-        self.device, self.budget = device, budget
-        self._dtype, self._load = dtype, load
+        self.budget = budget
+        self._device, self._dtype, self._load = device, dtype, load
         self._lock = threading.RLock()
         self._held: dict[tuple[type[Weights], str], _Held] = {}  # least recently used first
+
+    @cached_property
+    def device(self) -> str:
+        """Where modules compute."""
+        import torch
+
+        if self._device != "auto":
+            return self._device
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -149,8 +161,8 @@ class Memory(Resource):
                 self.free()
                 module = load(weights, self.dtype)
             held = _Held(module, sum(p.nbytes for p in (*module.parameters(), *module.buffers())))
-            progress.check()
         self._held[key] = held
+        progress.check()
         return held
 
     def _bring(self, held: _Held, working: int) -> None:

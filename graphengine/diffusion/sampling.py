@@ -22,6 +22,7 @@ Preview = Callable[[Tensor], Any]
 """A clean latent [1, channels, h, w] -> a small Pillow image."""
 
 
+@torch.no_grad()
 def sample(
     denoise: Denoiser,
     latent: Tensor,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +37,16 @@ def load_weights(weights: Weights, dtype: torch.dtype | None) -> nn.Module:
 
 
 def _load(weights: Weights, dtype: torch.dtype | None) -> tuple[nn.Module, dict[str, Any]]:
-    kind, name = _kind(weights)
-    module, told = kind.from_pretrained(
-        weights.folder,
-        local_files_only=True,
-        use_safetensors=True,
-        variant=variant(weights.folder),
-        output_loading_info=True,
-        **{name: dtype or stored_dtype(weights.folder)},
-    )
+    kind, options = _kind(weights, dtype or stored_dtype(weights.folder))
+    with _quiet():
+        module, told = kind.from_pretrained(
+            weights.folder,
+            local_files_only=True,
+            use_safetensors=True,
+            variant=variant(weights.folder),
+            output_loading_info=True,
+            **options,
+        )
     if isinstance(weights, TextEncoder):
         from transformers import CLIPTokenizer
 
@@ -52,19 +55,34 @@ def _load(weights: Weights, dtype: torch.dtype | None) -> tuple[nn.Module, dict[
     return module, told
 
 
-def _kind(weights: Weights) -> tuple[Any, str]:
-    """The class that holds such weights, and its name for the type of the numbers."""
+def _kind(weights: Weights, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """The class that holds such weights, and what it is to be told besides."""
     if isinstance(weights, TextEncoder):
         from transformers import CLIPTextModel
 
-        return CLIPTextModel, "dtype"
+        return CLIPTextModel, {"dtype": dtype}
     import diffusers
 
+    options = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
     if isinstance(weights, Model):
-        return diffusers.UNet2DConditionModel, "torch_dtype"
+        return diffusers.UNet2DConditionModel, options
     if isinstance(weights, Vae):
-        return diffusers.AutoencoderKL, "torch_dtype"
+        return diffusers.AutoencoderKL, options
     raise ModelError(f"there is no way to load a {type(weights).__name__}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars on the terminal: `Progress` tells what is going on."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

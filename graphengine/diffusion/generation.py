@@ -46,6 +46,9 @@ def ksampler(
     """
     check_fit(model, positive, negative, latent)
     table = noise_table(model.betas)
+    sigmas = levels(table, schedule, steps, denoise)
+    if not sigmas:
+        return latent
     remarks = Remarks(progress or Progress())
     samples = to_model(model, latent.samples)
     cells = samples.shape[2] * samples.shape[3]
@@ -73,7 +76,7 @@ def ksampler(
         result = sample(
             memory.ladder(rungs, remarks.remark),
             samples.to(weight.device),
-            levels(table, schedule, steps, denoise),
+            sigmas,
             sampler=sampler,
             seed=seed,
             sigma_max=table.sigma_max,
