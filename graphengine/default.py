@@ -53,7 +53,7 @@ def folders(settings: Settings) -> Files:
     }
     for kind in MODEL_KINDS:
         kinds[kind] = [folder / kind for folder in settings.models]
-    kinds["checkpoints"].append(bundled("graphengine") / "postcard")
+    kinds["checkpoints"].append(bundled("graphengine") / "postcard" / "checkpoints")
     return Files(kinds, settings.cache / "digests.json" if settings.cache else None)
 
 
