@@ -1,0 +1,96 @@
+"""The way in: whatever happens in a command becomes one answer and one exit code, and no traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+import typer
+
+from graphengine.cli.answer import Answer, invalid
+from graphengine.cli.commands import NAME, Session, app
+from graphengine.cli.interrupts import Interrupts
+from graphengine.cli.terminal import Terminal
+from graphengine.errors import GraphEngineError, Issue, WorkflowError
+from graphengine.events import Failure
+
+
+def enter(arguments: Sequence[str]) -> int:
+    """Serve one command line. Returns the exit code."""
+    as_json = "--json" in arguments
+    with _streams(as_json) as (stdout, stderr):
+        terminal = Terminal(stdout, stderr, debug="--debug" in arguments or bool(os.environ.get("GRAPHENGINE_DEBUG")))
+        words = (Answer("cancelled").json() + "\n").encode() if as_json else b""
+        interrupts = Interrupts(words, _descriptor(stdout))
+        session = Session(terminal, interrupts, as_json)
+        with interrupts.installed():
+            try:
+                _serve(session, arguments)
+                stdout.flush()
+            except BrokenPipeError:  # whoever read has read enough
+                return session.code or 1
+        return session.code
+
+
+def _serve(session: Session, arguments: Sequence[str]) -> None:
+    command = typer.main.get_command(app)
+    try:
+        session.terminal.quiet_libraries()
+        code = command.main(list(arguments), prog_name=NAME, standalone_mode=False, obj=session)
+        if code == 130:  # typer's way to tell of a KeyboardInterrupt
+            session.give(Answer("cancelled"), "")
+        elif isinstance(code, int):
+            session.code = code
+    except SystemExit as cause:  # shell completion
+        session.code = cause.code if isinstance(cause.code, int) else 2
+    except (KeyboardInterrupt, typer.Abort):
+        session.give(Answer("cancelled"), "")
+    except typer.TyperException as cause:
+        words = [word for word in [*arguments[:1], session.title] if word and not word.startswith("-")]
+        hint = f"`{' '.join([NAME, *words])} --help` tells what can be given"
+        session.give(invalid(WorkflowError([Issue("bad_argument", cause.format_message().strip(), hint=hint)])), "")
+    except GraphEngineError as cause:
+        if session.terminal.debug:
+            session.terminal.note(traceback.format_exc().rstrip(), "dim")
+        session.give(invalid(cause), session.title)
+    except BrokenPipeError:
+        raise
+    except Exception as cause:
+        _internal(session, cause)
+
+
+def _internal(session: Session, cause: Exception) -> None:
+    message = f"an error inside {NAME}: {type(cause).__name__}: {cause}"
+    hint = "please report it with what --debug shows" if not session.terminal.debug else "please report it"
+    failure = Failure("", NAME, "internal", message, hint, traceback=traceback.format_exc())
+    session.give(Answer("failed", failed=[failure]), session.title)
+
+
+@contextlib.contextmanager
+def _streams(as_json: bool) -> Iterator[tuple[TextIO, TextIO]]:
+    """Standard output and error. With `as_json`, all that others write to descriptor 1 goes to standard error."""
+    devnull = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    stdout, stderr = sys.stdout or devnull, sys.stderr or devnull
+    for stream in (stdout, stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    with devnull, contextlib.ExitStack() as stack:
+        if as_json:
+            if _descriptor(stdout) == 1 and _descriptor(stderr) == 2:
+                stdout.flush()
+                stdout = stack.enter_context(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+                os.dup2(2, 1)
+                stack.callback(os.dup2, stdout.fileno(), 1)
+            stack.enter_context(contextlib.redirect_stdout(stderr))
+        yield stdout, stderr
+
+
+def _descriptor(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return -1

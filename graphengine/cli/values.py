@@ -1,0 +1,125 @@
+"""From text on a command line to values of inputs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from graphengine.check import bad_value
+from graphengine.errors import Issue, nearest
+
+if TYPE_CHECKING:
+    from graphengine.registry import Registry
+    from graphengine.spec import Input
+    from graphengine.workflow import Node, Workflow
+
+
+def arms_of(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The alternatives of a JSON Schema, with references followed."""
+    found: list[Mapping[str, Any]] = []
+    stack: list[Mapping[str, Any]] = [schema]
+    while stack:
+        arm = stack.pop()
+        if "$ref" in arm:
+            stack.append(schema.get("$defs", {}).get(str(arm["$ref"]).rpartition("/")[2], {}))
+        elif inner := arm.get("anyOf") or arm.get("oneOf") or arm.get("allOf"):
+            stack.extend(reversed(inner))
+        else:
+            found.append(arm)
+    return found
+
+
+def kinds_of(target: Input) -> set[str]:
+    """The JSON types an input takes, apart from null; empty if it takes anything."""
+    kinds = {str(arm.get("type", "")) for arm in arms_of(target.schema())} - {"null"}
+    return set() if "" in kinds else kinds
+
+
+def read_value(text: str, target: Input | None, literal: bool = False) -> Any:
+    """The value that a text stands for: JSON if the input takes that, or else the text itself.
+
+    `literal`: an input that only takes text gets it as it is, quotes and all.
+    """
+    kinds = kinds_of(target) if target is not None and target.widget else set()
+    if literal and kinds == {"string"}:
+        return text
+    value: Any = _number(text) if kinds & {"integer", "number"} else None
+    if value is None:
+        try:
+            value = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            value = text
+    if target is None or _fits(target, value):
+        return value
+    return text if _fits(target, text) else value
+
+
+def checked(option: str, place: str, target: Input, value: Any) -> Issue | None:
+    """What is wrong with the value that an option gives to an input, told in terms of the option."""
+    try:
+        target.check(value)
+    except (ValueError, TypeError) as cause:
+        error = cause if isinstance(cause, ValueError) else ValueError(str(cause))
+        found = bad_value(place.rpartition(".")[0], target, value, error)
+        message = found.message.replace(target.name, option, 1)
+        return Issue(found.code, message, found.node, found.input, found.hint)
+    return None
+
+
+def with_sets(workflow: Workflow, registry: Registry, sets: Sequence[str]) -> tuple[Workflow, list[Issue]]:
+    """The workflow with `node.input=value` texts set, and what is wrong with the others.
+
+    A link to an input that is set is taken away.
+    """
+    nodes: dict[str, Node] = dict(workflow.nodes)
+    issues: list[Issue] = []
+    for text in sets:
+        place, equals, written = text.partition("=")
+        name, _, key = place.strip().rpartition(".")
+        if not equals or not name or not key:
+            issues.append(Issue("bad_argument", f"--set {text!r} can't be read", hint="write --set node.input=value"))
+            continue
+        if name not in nodes:
+            hint = nearest(name, nodes) or f"its nodes: {', '.join(list(nodes)[:8])}"
+            issues.append(Issue("unknown_node", f"--set {place}: there is no node {name!r}", name, key, hint))
+            continue
+        node = nodes[name]
+        spec = registry.find(node.type)
+        target = spec.input(key) if spec else None
+        if spec is not None and target is None:
+            hint = nearest(key, spec.inputs) or f"{spec.id} has: {', '.join(spec.inputs) or 'no inputs'}"
+            issues.append(Issue("unknown_input", f"--set {place}: {spec.id} has no input {key!r}", name, key, hint))
+            continue
+        value = read_value(written, target)
+        if target is not None and (issue := checked(f"--set {place}", place, target, value)):
+            issues.append(issue)
+            continue
+        links = {input: link for input, link in node.links.items() if input != key}
+        nodes[name] = node.model_copy(update={"values": {**node.values, key: value}, "links": links})
+    return workflow.model_copy(update={"nodes": nodes}), issues
+
+
+def _number(text: str) -> int | float | None:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _fits(target: Input, value: Any) -> bool:
+    try:
+        target.check(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
