@@ -1,0 +1,56 @@
+"""Training pictures: scene number `i` of a set is a function of the set's seed and `i` alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphengine.postcard.render import render
+from graphengine.postcard.world import SIZE, Scene, random_scene
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def scene(seed: int, index: int, *, held: bool | None = False, pairs: float = 0.1) -> Scene:
+    """Scene `index` of the set with this seed."""
+    return random_scene(np.random.default_rng([seed, index]), held=held, pairs=pairs)
+
+
+def _pixels(job: tuple[int, int]) -> Array:
+    return np.asarray(render(scene(*job))[0])
+
+
+def render_set(path: Path, seed: int, count: int, workers: int) -> Array:
+    """The set's pictures, uint8 [count, 128, 128, 3], rendered once and then read from disk."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        shape = (count, SIZE, SIZE, 3)
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        jobs = [(seed, i) for i in range(count)]
+        if workers < 2 or count < 1000:
+            for i, job in enumerate(jobs):
+                out[i] = _pixels(job)
+        else:
+            with multiprocessing.get_context("spawn").Pool(workers) as pool:
+                for i, pixels in enumerate(pool.imap(_pixels, jobs, chunksize=64)):
+                    out[i] = pixels
+                    if (i + 1) % 5000 == 0:
+                        print(f"rendered {i + 1}/{count}", flush=True)
+        out.flush()
+        partial.rename(path)
+    pictures: Array = np.load(path, mmap_mode="r")
+    if len(pictures) < count:
+        raise ValueError(f"{path} holds {len(pictures)} pictures, not {count}: delete it")
+    return pictures[:count]
+
+
+def to_tensor(pixels: Array) -> Tensor:
+    """uint8 [b, h, w, 3] to float [b, 3, h, w] in -1..1."""
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    return x.float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,145 @@
+"""The autoencoder: 128x128x3 pictures to 16x16x4 latents and back (Rombach et al. 2022)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from graphengine.postcard import loop
+from graphengine.postcard.config import Config
+from graphengine.postcard.data import Array, render_set, to_tensor
+
+CROP = 64
+KL_WEIGHT = 1e-6
+
+
+def build(config: Config) -> Any:
+    """An untrained autoencoder of factor 8 with four latent channels."""
+    make: Any = AutoencoderKL  # diffusers' models carry no types
+    vae = make(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=config.vae_channels,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=128,
+        mid_block_add_attention=False,
+    )
+    # A posterior that starts narrow cannot collapse: the decoder sees the latents from the first step.
+    with torch.no_grad():
+        vae.quant_conv.weight.copy_(torch.eye(8)[:, :, None, None])
+        vae.quant_conv.bias.copy_(torch.tensor([0.0] * 4 + [-6.0] * 4))
+    return vae.to(memory_format=torch.channels_last)
+
+
+def edges(x: Tensor) -> Tensor:
+    """Differences to the right and below, stacked as channels: [b, c, h, w] -> [b, 2c, h-1, w-1]."""
+    return torch.cat((x[..., :-1, 1:] - x[..., :-1, :-1], x[..., 1:, :-1] - x[..., :-1, :-1]), 1)
+
+
+def loss_terms(vae: Any, x: Tensor, device_type: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared error, a sharper mixture (absolute error of colours and edges), and the KL term."""
+    with torch.autocast(device_type, torch.bfloat16):
+        posterior = vae.encode(x).latent_dist
+        y = vae.decode(posterior.sample()).sample
+    y = y.float()
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
+    return F.mse_loss(y, x), F.l1_loss(y, x) + F.l1_loss(edges(y), edges(x)), kl
+
+
+def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
+    """Trains on random crops (the network is convolutional), lastly on whole pictures."""
+    torch.manual_seed(config.seed)
+    vae = build(config).to(config.device).train()
+    pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
+    optimizer = loop.adamw(vae, config.vae_lr, 0.0)
+    ema = loop.Ema(vae, 0.999)
+    compute = torch.compile(loss_terms) if config.compile else loss_terms
+    steps = config.vae_steps
+    whole_from = int(steps * 0.94)
+
+    def step_fn(step: int) -> dict[str, Tensor]:
+        rng = loop.step_rng(config.seed, "vae-data", step)
+        batch = config.vae_batch if step < whole_from else max(1, config.vae_batch // 4)
+        chosen = np.sort(rng.choice(len(pictures), batch, replace=False))
+        x = to_tensor(_crops(pictures, chosen, rng) if step < whole_from else pictures[chosen])
+        mse, sharp, kl = compute(vae, x.to(config.device), config.device.split(":")[0])
+        loop.set_lr(optimizer, loop.cosine(step, steps, config.vae_lr, 100))
+        ramp = min(1.0, step / (0.2 * steps))  # first of all the latents must be of use
+        loop.descend(optimizer, 4 * mse + sharp + KL_WEIGHT * ramp * kl)
+        ema.update(vae, step)
+        return {"psnr": 10 * torch.log10(4 / mse.detach()), "sharp": sharp, "kl": kl}
+
+    loop.run(
+        "vae", out, steps, {"model": vae, "optimizer": optimizer, "ema": ema}, step_fn,
+        seed=config.seed, save_every=config.save_every, stop_at=stop_at,
+    )  # fmt: skip
+    return ema.model
+
+
+def _crops(pictures: Array, chosen: Array, rng: np.random.Generator) -> Array:
+    corners = rng.integers(0, (128 - CROP) // 8 + 1, (len(chosen), 2)) * 8
+    return np.stack(
+        [pictures[i, y : y + CROP, x : x + CROP] for i, (y, x) in zip(chosen, corners, strict=True)]
+    )
+
+
+@torch.no_grad()
+def encode(vae: Any, pictures: Array, device: str, batch: int = 64) -> Tensor:
+    """Latent means of pictures, unscaled: uint8 [n, 128, 128, 3] -> float32 [n, 4, 16, 16]."""
+    parts = []
+    for i in range(0, len(pictures), batch):
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            parts.append(vae.encode(to_tensor(pictures[i : i + batch]).to(device)).latent_dist.mean)
+    return torch.cat(parts).float().cpu()
+
+
+@torch.no_grad()
+def psnr(vae: Any, pictures: Array, device: str = "cpu", batch: int = 32) -> float:
+    """Mean peak signal-to-noise ratio, in dB, of pictures encoded and decoded in full precision."""
+    values = []
+    for i in range(0, len(pictures), batch):
+        x = to_tensor(pictures[i : i + batch]).to(device)
+        y = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
+        mse = (y - x).square().mean((1, 2, 3))
+        values += (10 * torch.log10(4 / mse)).tolist()
+    return float(np.mean(values))
+
+
+@torch.no_grad()
+def standardize(vae: Any, mean: Tensor, std: Tensor) -> None:
+    """Folds the latents' mean and deviation [4] into the 1x1 convolutions about them.
+
+    Afterwards latents have zero mean and unit variance in each channel, the pictures are the same,
+    and the scaling factor is 1.
+    """
+    inner, outer = vae.quant_conv, vae.post_quant_conv
+    outer.bias += outer.weight[:, :, 0, 0] @ mean.to(outer.weight)
+    outer.weight *= std.to(outer.weight).view(1, 4, 1, 1)
+    inner.bias[:4] -= mean.to(inner.bias)
+    inner.weight[:4] /= std.to(inner.weight).view(4, 1, 1, 1)
+    inner.bias[:4] /= std.to(inner.bias)
+    inner.bias[4:] -= 2 * std.log().to(inner.bias)  # logarithms of variances
+    vae.register_to_config(scaling_factor=1.0)
+
+
+def finish(config: Config, vae: Any, out: Path) -> Any:
+    """Standardizes a trained autoencoder by the latents of a tenth of the training pictures."""
+    path = out / "standard.pt"
+    if not path.exists():
+        pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
+        sample = encode(vae, pictures[: max(8, config.scenes // 10)], config.device)
+        loop.save(path, {"mean": sample.mean((0, 2, 3)), "std": sample.std((0, 2, 3))})
+    found = torch.load(path, weights_only=True)
+    standardize(vae, found["mean"], found["std"])
+    return vae.eval().requires_grad_(False)
