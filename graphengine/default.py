@@ -1,4 +1,6 @@
-"""The composition root: the one place that knows all parts and puts them together, from settings to an engine."""
+"""The composition root: the one place that knows all parts and puts them together, from settings to
+an engine.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ MODEL_KINDS = ("checkpoints", "loras", "vae", "text_encoders", "depth", "embeddi
 
 
 def default_engine(settings: Settings | None = None, *, use_cache: bool = True) -> Engine:
-    """An engine with the installed packs, the plugins folders, and the cache, folders and device of the settings."""
+    """An engine with the installed packs, the plugins folders, and the cache, folders and device of
+    the settings.
+    """
     settings = settings or Settings()
     registry = Registry()
     registry.load_installed()
@@ -54,7 +58,8 @@ def folders(settings: Settings) -> Files:
     for kind in MODEL_KINDS:
         kinds[kind] = [folder / kind for folder in settings.models]
     kinds["checkpoints"].append(bundled("graphengine") / "postcard" / "checkpoints")
-    return Files(kinds, settings.cache / "digests.json" if settings.cache else None)
+    absolute = {kind: [path.absolute() for path in paths] for kind, paths in kinds.items()}
+    return Files(absolute, settings.cache / "digests.json" if settings.cache else None)
 
 
 def bundled(package: str) -> Path:
@@ -70,7 +75,9 @@ def results(settings: Settings, storage: Storage) -> Cache:
 
 
 def supply(settings: Settings, files: Files) -> Supply:
-    """Who hands a node the resources it asks for by type. Torch is loaded with the first that needs a device."""
+    """Who hands a node the resources it asks for by type. Torch is loaded with the first that needs
+    a device.
+    """
 
     @cache
     def of(kind: type[Resource]) -> Resource:
@@ -80,7 +87,9 @@ def supply(settings: Settings, files: Files) -> Supply:
 
         if kind is Memory:
             return Memory(device=settings.device)
-        raise GraphEngineError(f"nobody supplies a {kind.__name__}", "ask for Files, Memory, Progress or Provenance")
+        raise GraphEngineError(
+            f"nobody supplies a {kind.__name__}", "ask for Files, Memory, Progress or Provenance"
+        )
 
     return of
 
@@ -98,7 +107,9 @@ class TorchTensors:
     def save(self, tensors: Mapping[str, Any]) -> bytes:
         from safetensors.torch import save
 
-        return save({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()})
+        return save(
+            {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+        )
 
     def load(self, data: bytes) -> dict[str, Any]:
         from safetensors.torch import load
