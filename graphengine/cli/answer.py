@@ -19,7 +19,10 @@ EXIT_CODES = {"success": 0, "failed": 1, "invalid": 2, "cancelled": 130}
 
 @dataclass(frozen=True)
 class Answer:
-    """The one object that `--json` prints. `results` are the workflow's named outputs that JSON can hold."""
+    """The one object that `--json` prints. `results` are the workflow's named outputs that JSON can hold.
+
+    `only_checked`: nothing was run, as nothing was meant to be.
+    """
 
     status: str
     seconds: float = 0.0
@@ -31,6 +34,7 @@ class Answer:
     failed: Sequence[Failure] = ()
     issues: Sequence[Issue] = ()
     explanations: Sequence[Explanation] | None = None
+    only_checked: bool = False
 
     @property
     def exit_code(self) -> int:

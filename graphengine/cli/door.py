@@ -39,8 +39,8 @@ def enter(arguments: Sequence[str]) -> int:
 def _serve(session: Session, arguments: Sequence[str]) -> None:
     command = typer.main.get_command(app)
     try:
-        session.terminal.quiet_libraries()
-        code = command.main(list(arguments), prog_name=NAME, standalone_mode=False, obj=session)
+        with session.terminal.quiet_libraries():
+            code = command.main(list(arguments), prog_name=NAME, standalone_mode=False, obj=session)
         if code == 130:  # typer's way to tell of a KeyboardInterrupt
             session.give(Answer("cancelled"), "")
         elif isinstance(code, int):

@@ -76,7 +76,7 @@ def check(opened: Opened, plan: Plan, options: Options, terminal: Terminal, quie
         terminal.explanations(explanations or ())
         count = len(plan.steps)
         terminal.print(f"{opened.title}: all is well, {count} {'step' if count == 1 else 'steps'}")
-    return Answer("success", explanations=explanations)
+    return Answer("success", explanations=explanations, only_checked=True)
 
 
 def run(

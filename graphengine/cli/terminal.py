@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
@@ -38,11 +39,18 @@ class Terminal:
     def note(self, text: str, style: str = "") -> None:
         self.notes.print(Text(text, style))
 
-    def quiet_libraries(self) -> None:
-        """Log warnings go to the notes; warnings of Python code are for those who debug it."""
-        logging.basicConfig(level=logging.WARNING, handlers=[_Notes(self)], force=True)
-        if not self.debug and not sys.warnoptions:
-            warnings.simplefilter("ignore")
+    @contextlib.contextmanager
+    def quiet_libraries(self) -> Iterator[None]:
+        """Log warnings become notes; warnings of Python code are for those who debug it."""
+        notes = _Notes(self)
+        with warnings.catch_warnings():
+            if not self.debug and not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            logging.getLogger().addHandler(notes)
+            try:
+                yield
+            finally:
+                logging.getLogger().removeHandler(notes)
 
     def load_errors(self, errors: Sequence[LoadError]) -> None:
         """Packs that are not there, and why."""
@@ -93,7 +101,7 @@ class Terminal:
         blocked = [(node, reason) for node, reason in answer.skipped.items() if not reason.endswith(" failed")]
         for node, reason in blocked[:MANY]:
             self.note(f"skipped: {node}: {reason}", "yellow")
-        if answer.status != "invalid":
+        if answer.status != "invalid" and not answer.only_checked:
             self.note(_closing(answer), {"success": "green", "failed": "bold red"}.get(answer.status, "yellow"))
         for name, value in answer.results.items():
             self.print(f"{name} = {value}")
@@ -111,7 +119,7 @@ class _Notes(logging.Handler):
     """Log records as notes, which a live board knows to print above itself."""
 
     def __init__(self, terminal: Terminal) -> None:
-        super().__init__()
+        super().__init__(logging.WARNING)
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
