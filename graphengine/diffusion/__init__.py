@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
     from graphengine.diffusion.denoiser import predictor as predictor
+    from graphengine.diffusion.generation import ksampler as ksampler
     from graphengine.diffusion.images import mask_from_image as mask_from_image
     from graphengine.diffusion.images import png_bytes as png_bytes
     from graphengine.diffusion.images import read_image as read_image
     from graphengine.diffusion.images import resize as resize
     from graphengine.diffusion.images import to_pillow as to_pillow
-    from graphengine.diffusion.generation import ksampler as ksampler
     from graphengine.diffusion.latents import add_noise as add_noise
     from graphengine.diffusion.latents import empty_latent as empty_latent
     from graphengine.diffusion.latents import set_mask as set_mask

@@ -34,8 +34,8 @@ LUMA = (0.299, 0.587, 0.114)
 def read_image(path: Path) -> tuple[Tensor, Tensor]:
     """A picture file as image [frames, H, W, 3] and mask [frames, H, W], 1 where it is transparent.
 
-    Turned upright as its EXIF data says; of an animation all frames. Raises `FileError` for what is
-    no whole picture.
+    Turned upright as its EXIF data says; of an animation all frames that have the size of the
+    first. Raises `FileError` for what is no whole picture.
     """
     images, masks = [], []
     try:
@@ -44,6 +44,8 @@ def read_image(path: Path) -> tuple[Tensor, Tensor]:
             with Image.open(path) as file:
                 for frame in ImageSequence.Iterator(file):
                     pixels = from_pillow(ImageOps.exif_transpose(frame))
+                    if images and pixels.shape[1:3] != images[0].shape[1:3]:
+                        continue
                     images.append(pixels[..., :3])
                     masks.append(1 - pixels[..., 3])
     except FileNotFoundError as cause:

@@ -2,7 +2,7 @@
 
 A schedule is a function `(table, steps) -> levels`: falling, `steps` of them and then 0. Adding one
 is one function and one line in `SCHEDULES`. Levels are the standard deviation sigma of the noise,
-as Python floats (doubles), where the signal has scale 1 (Karras et al. 2022, arXiv:2206.00364).
+as Python floats, where the signal has scale 1 (Karras et al. 2022, arXiv:2206.00364).
 This module imports without torch.
 """
 
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 import struct
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from operator import mul
+from typing import TYPE_CHECKING
 
 from graphengine.diffusion.types import Betas
 from graphengine.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -45,31 +48,34 @@ class NoiseTable:
         """The largest timestep."""
         return len(self.sigmas) - 1
 
+    @cached_property
+    def _logs(self) -> Tensor:
+        import torch
+
+        return torch.tensor(self.sigmas).log()
+
     def timestep(self, sigma: float) -> int:
-        """The whole timestep whose level is nearest to `sigma` in the logarithm."""
-        above = bisect_left(self.sigmas, sigma)
-        if above == 0:
-            return 0
-        if above > self.last:
-            return self.last
-        middle = math.sqrt(self.sigmas[above - 1] * self.sigmas[above])
-        return above if sigma > middle else above - 1
+        """The whole timestep whose level is nearest to `sigma` in the logarithm.
+
+        In single precision, as the field does it: that decides for levels halfway between two.
+        """
+        import torch
+
+        return int((torch.tensor(sigma).log() - self._logs).abs().argmin())
 
     def sigma(self, timestep: float) -> float:
-        """The level of a timestep; between whole ones the logarithm is interpolated."""
+        """The level of a timestep; the logarithm is interpolated between whole ones."""
+        import torch
+
         low, share = self._place(timestep)
-        if not share:
-            return self.sigmas[low]
-        return math.exp(
-            (1 - share) * math.log(self.sigmas[low]) + share * math.log(self.sigmas[low + 1])
-        )
+        logs = self._logs
+        part = torch.tensor(share)
+        return float(((1 - part) * logs[low] + part * logs[min(low + 1, self.last)]).exp())
 
     def sigma_linear(self, timestep: float) -> float:
-        """The level of a timestep in single precision, interpolated linearly between whole ones."""
+        """The level of a timestep, from `single`; the level is interpolated between whole ones."""
         low, share = self._place(timestep)
-        if not share:
-            return self.single[low]
-        return (1 - share) * self.single[low] + share * self.single[low + 1]
+        return (1 - share) * self.single[low] + share * self.single[min(low + 1, self.last)]
 
     def _place(self, timestep: float) -> tuple[int, float]:
         inside = min(max(timestep, 0.0), float(self.last))
@@ -115,7 +121,9 @@ def linspace(first: float, last: float, count: int) -> list[float]:
 
 def normal(table: NoiseTable, steps: int) -> list[float]:
     """Timesteps evenly from last to first."""
-    return [*(table.sigma(t) for t in linspace(table.last, 0, steps)), 0.0]
+    import torch
+
+    return [*map(table.sigma, torch.linspace(table.last, 0, steps).tolist()), 0.0]
 
 
 def linear(table: NoiseTable, steps: int) -> list[float]:

@@ -72,7 +72,7 @@ def encode_text(clip: ClipText, text: str, skip: int = 0) -> Tensor:
         empty = _encode_chunk(clip, split_chunks(clip.tokenizer, [], length)[0].ids, skip)
         for place, chunk in enumerate(chunks):
             weights = torch.tensor(chunk.weights).reshape(1, -1, 1)
-            encoded[place] = (encoded[place] - empty) * weights + empty
+            encoded[place] += (encoded[place] - empty) * (weights - 1)
     return torch.cat(encoded, dim=1)
 
 
