@@ -1,6 +1,7 @@
 """graphengine: a node-graph workflow engine for Stable Diffusion.
 
-Everything public is here and loaded when it is first used, so that importing the package costs nothing.
+Everything public is here and loaded when it is first used, so that importing the package costs
+nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphengine.default import default_engine as default_engine
+    from graphengine.definition import node as node
     from graphengine.engine import Engine as Engine
     from graphengine.errors import Cancelled as Cancelled
     from graphengine.errors import FileError as FileError
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from graphengine.sockets import Multiline as Multiline
     from graphengine.sockets import Seed as Seed
     from graphengine.sockets import Socket as Socket
-    from graphengine.spec import node as node
     from graphengine.workflow import Graph as Graph
     from graphengine.workflow import Workflow as Workflow
     from graphengine.workflow import read_workflow as read_workflow
@@ -43,18 +44,26 @@ __version__ = "0.1.0"
 _HOMES = {
     "default": ("default_engine",),
     "engine": ("Engine",),
-    "errors": ("Cancelled", "FileError", "GraphEngineError", "Issue", "ModelError", "RunError", "WorkflowError"),
+    "errors": (
+        "Cancelled",
+        "FileError",
+        "GraphEngineError",
+        "Issue",
+        "ModelError",
+        "RunError",
+        "WorkflowError",
+    ),
     "files": ("Artifact", "Files"),
     "ref": ("Blocked", "Ref"),
     "report": ("Report",),
     "resource": ("Progress", "Provenance", "Resource"),
     "settings": ("Settings",),
     "sockets": ("Choice", "Color", "File", "Multiline", "Seed", "Socket"),
-    "spec": ("node",),
+    "definition": ("node",),
     "workflow": ("Graph", "Workflow", "read_workflow"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - derived, so that it can't disagree
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import queue
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -88,10 +89,12 @@ class MemoryCache:
 
 
 class DiskCache:
-    """A folder of safetensors files, up to `limit` bytes, the ones used last. Several processes may share it.
+    """A folder of safetensors files, up to `limit` bytes, the ones used last. Several processes may
+    share it.
 
-    Entries are written whole by a thread of their own and checked when read: a damaged one is deleted and a miss. If
-    the folder can't be written (a full disk), a warning is logged once and the run goes on.
+    Entries are written whole by a thread of their own and checked when read: a damaged one is
+    deleted and a miss. If the folder can't be written (a full disk), a warning is logged once and
+    the run goes on.
     """
 
     def __init__(self, folder: Path, limit: int, storage: Storage) -> None:
@@ -101,6 +104,7 @@ class DiskCache:
         self._total: int | None = None  # an estimate, as other processes write too
         self._pending: queue.Queue[tuple[str, Outputs]] = queue.Queue()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._warned = False
 
     def get(self, signature: str) -> Outputs | None:
@@ -110,21 +114,22 @@ class DiskCache:
             outputs = self._storage.load(data)
             if not isinstance(outputs, tuple):
                 raise Damaged("no outputs")
-        except OSError:
+        except FileNotFoundError:
             return None
-        except Damaged as cause:
+        except (OSError, Damaged) as cause:
             log.warning("a damaged cache entry was dropped: %s: %s", path, cause)
             with contextlib.suppress(OSError):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
         return outputs
 
     def put(self, signature: str, outputs: Outputs) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_all, name="cache", daemon=True)
-            self._thread.start()
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="cache", daemon=True)
+                self._thread.start()
         self._pending.put((signature, outputs))
 
     def __contains__(self, signature: str) -> bool:
@@ -153,17 +158,21 @@ class DiskCache:
     def _write(self, signature: str, outputs: Outputs) -> None:
         data = b"".join(self._storage.dump(outputs))
         path = self._path(signature)
-        if len(data) > self.limit or path.exists():
+        if len(data) > self.limit:
             return
         if self._total is None:
             self._total = sum(size for _, size, _ in self._files())
+        with contextlib.suppress(OSError):
+            self._total -= path.stat().st_size
         write_whole(path, data)
         self._total += len(data)
         if self._total > self.limit:
             self._evict()
 
     def _evict(self) -> None:
-        """Delete the entries used longest ago until a tenth of the limit is free, so that this is seldom needed."""
+        """Delete the entries used longest ago until a tenth of the limit is free, so that this is
+        seldom needed.
+        """
         files = sorted(self._files())
         total = sum(size for _, size, _ in files)
         for _, size, path in files:

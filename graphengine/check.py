@@ -11,7 +11,7 @@ from typing import Any
 
 from graphengine.errors import FileError, Issue, nearest
 from graphengine.registry import Registry
-from graphengine.spec import Input
+from graphengine.spec import Input, NodeSpec
 from graphengine.workflow import Workflow
 
 OUT_OF_RANGE = (
@@ -94,11 +94,11 @@ def bad_value(node: str, target: Input, value: Any, cause: ValueError) -> Issue:
         )
     if kind in OUT_OF_RANGE:
         return Issue("out_of_range", f"{name} is {shown}, {wanted}", node, name, range_of(target))
-    hint = None
+    remedy = None
     if isinstance(value, str) and target.plain is not str and _fits_unquoted(target, value):
-        hint = f"write {value.strip()} without quotes"
+        remedy = f"write {value.strip()} without quotes"
     code = "wrong_type" if kind.endswith(("_type", "_parsing", "from_float")) else "bad_value"
-    return Issue(code, f"{name} is {shown}, {wanted}", node, name, hint)
+    return Issue(code, f"{name} is {shown}, {wanted}", node, name, remedy)
 
 
 def loose_ends(workflow: Workflow, registry: Registry) -> list[Issue]:
@@ -134,6 +134,12 @@ def _fits_unquoted(target: Input, text: str) -> bool:
     except (ValueError, TypeError, RecursionError):
         return False
     return True
+
+
+def unknown_input(node: str, spec: NodeSpec, name: str) -> Issue:
+    listed = f"{spec.id} has: {', '.join(spec.inputs) or 'no inputs'}"
+    hint = nearest(name, spec.inputs) or listed
+    return Issue("unknown_input", f"{spec.id} has no input {name!r}", node, name, hint)
 
 
 def bad_file(node: str, name: str, cause: FileError) -> Issue:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import importlib.resources
 import sys
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +78,15 @@ def supply(settings: Settings, files: Files) -> Supply:
     a device.
     """
 
-    @cache
+    made: dict[type[Resource], Resource] = {Files: files}
+
     def of(kind: type[Resource]) -> Resource:
-        if kind is Files:
-            return files
+        if kind in made:
+            return made[kind]
         from graphengine.diffusion.memory import Memory
 
         if kind is Memory:
-            return Memory(device=settings.device)
+            return made.setdefault(Memory, Memory(device=settings.device))
         raise GraphEngineError(
             f"nobody supplies a {kind.__name__}", "ask for Files, Memory, Progress or Provenance"
         )

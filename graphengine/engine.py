@@ -1,20 +1,23 @@
-"""The engine: a registry, a cache and a worker behind three methods, `plan`, `execute` and `run`."""
+"""The engine: a registry, a cache and a worker behind `plan`, `execute` and `run`."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from graphengine.cache import Cache
+from graphengine.check import loose_ends
 from graphengine.errors import FileError, Issue, WorkflowError, nearest
 from graphengine.events import Emit, Event, RunFinished, RunStarted
 from graphengine.explain import Explanation, History, explain
 from graphengine.files import Files
-from graphengine.plan import Plan, Planner, Step
+from graphengine.plan import Plan, Step
+from graphengine.planner import Planner
 from graphengine.ref import Ref
 from graphengine.registry import Registry
 from graphengine.report import Report
@@ -23,7 +26,9 @@ from graphengine.worker import Worker
 from graphengine.workflow import Graph, Workflow, read_workflow
 
 Source = Workflow | Graph | Path | str
-"""A workflow, a graph, the path of a file that holds one (JSON or PNG), or the name of a workflow in its folder."""
+"""A workflow, a graph, the path of a file that holds one (JSON or PNG), or the name of a workflow
+in its folder.
+"""
 
 
 class Engine:
@@ -51,26 +56,31 @@ class Engine:
         if isinstance(source, (Workflow, Graph)):
             return source
         path = Path(source)
-        if path.suffix or path.exists():
+        if path.suffix or "\0" in str(path) or path.exists():
             return read_workflow(path)
         try:
-            return read_workflow(self.files.resolve("workflows", f"{source}.json"))
+            file = self.files.resolve("workflows", f"{source}.json")
         except FileError as cause:
-            known = [name.removesuffix(".json") for name in self.files.names("workflows", (".json",))]
-            hint = nearest(str(source), known) or f"bundled: {', '.join(known)}"
+            known = []
+            if "workflows" in self.files.folders:
+                names = self.files.names("workflows", (".json",))
+                known = [name.removesuffix(".json") for name in names]
+            hint = nearest(str(source), known) or f"by name there are: {', '.join(known) or 'none'}"
             raise FileError(f"there is no file and no workflow {str(source)!r}", hint) from cause
+        return read_workflow(file)
 
     def plan(self, source: Source, targets: Sequence[str] | None = None, /, **params: Any) -> Plan:
         """Check a workflow and say what would run.
 
-        `targets` are ids of nodes; without them, the sinks and named outputs, or else the nodes that nothing reads.
-        Raises `WorkflowError` with all problems of what the targets need (of the whole workflow without targets).
+        `targets` are ids of nodes; without them, the sinks and named outputs, or else the nodes
+        that nothing reads. Raises `WorkflowError` with all problems of what the targets need (of
+        the whole workflow without targets).
         """
         workflow = self.open(source)
         if isinstance(workflow, Workflow):
             workflow = workflow.with_params(params)
             outputs = workflow.outputs
-            issues = _loose_ends(workflow)
+            issues = loose_ends(workflow, self.registry)
         else:
             result = workflow.result
             named = result._asdict() if hasattr(result, "_asdict") else {"result": result}
@@ -81,9 +91,10 @@ class Engine:
         for target in targets or ():
             if target not in known:
                 hint = nearest(target, known)
-                issues.append(Issue("unknown_target", f"there is no node {target!r} to run", hint=hint))
+                message = f"there is no node {target!r} to run"
+                issues.append(Issue("unknown_target", message, hint=hint))
         try:
-            wanted = [target for target in targets if target in known] if targets is not None else None
+            wanted = [name for name in targets if name in known] if targets is not None else None
             steps = self._planner.steps(drafts, wanted=wanted)
         except WorkflowError as cause:
             raise WorkflowError([*issues, *cause.issues]) from None
@@ -92,32 +103,22 @@ class Engine:
         named_steps = _outputs(outputs, steps)
         return Plan(
             steps=steps,
-            targets=tuple(steps[name] for name in targets) if targets is not None else _targets(steps, named_steps),
+            targets=tuple(steps[name] for name in dict.fromkeys(targets))
+            if targets is not None
+            else _targets(steps, named_steps),
             outputs=named_steps,
             source=workflow,
             title=workflow.title if isinstance(workflow, Workflow) else "",
         )
 
-    async def execute(self, plan: Plan, emit: Emit | None = None, *, fail_fast: bool = False) -> Report:
-        """Run a plan. Failures and cancellation are told by the report; cancelling the coroutine cancels the run."""
-        run = Run(plan, self._planner, self.cache, self.worker, emit, fail_fast)
-        if emit is not None:
-            emit(RunStarted(len(plan.steps)))
-        self._runs.add(run)
-        running = asyncio.ensure_future(run.execute())
-        try:
-            report = await asyncio.shield(running)
-        except asyncio.CancelledError:
-            run.cancel()
-            await running  # the device is not used again before the call on it has ended
-            raise
-        finally:
-            self._runs.discard(run)
-            self.history.record(plan)
-            self.cache.flush()
-        if emit is not None:
-            emit(RunFinished(report.status, report.seconds, report))
-        return report
+    async def execute(
+        self, plan: Plan, emit: Emit | None = None, *, fail_fast: bool = False
+    ) -> Report:
+        """Run a plan. Failures and cancellation are told by the report.
+
+        Cancelling the coroutine cancels the run.
+        """
+        return await self._execute(self._new_run(plan, emit, fail_fast))
 
     def run(
         self,
@@ -129,21 +130,59 @@ class Engine:
         fail_fast: bool = False,
         **params: Any,
     ) -> Report:
-        """Plan and run, and wait for it. Raises `WorkflowError` before the run and `RunError` if a step failed."""
+        """Plan and run, and wait for it.
+
+        Raises `WorkflowError` before the run and `RunError` if a step failed. If it was cancelled,
+        the report says so.
+        """
         plan = self.plan(source, targets, **params)
-        return asyncio.run(self.execute(plan, emit, fail_fast=fail_fast)).checked()
+        return _wait_for(self.execute(plan, emit, fail_fast=fail_fast)).checked()
 
     def events(self, source: Source, /, **params: Any) -> Iterator[Event]:
         """Plan and run, and iterate over what happens; `RunFinished` with the report comes last.
 
-        Leaving the iteration cancels the run.
+        The run begins with the first `next`. Leaving the iteration cancels it.
         """
         plan = self.plan(source, **params)
         events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        return self._iterate(self._new_run(plan, events.put), events)
 
+    def cancel(self) -> None:
+        """Cancel all runs of this engine, from any thread. Each stops at its next report."""
+        for run in list(self._runs):
+            run.cancel()
+
+    def explain(self, plan: Plan) -> list[Explanation]:
+        """For each step, whether it is cached and, if not, what differs from its last run."""
+        return explain(plan, self.cache, self.history)
+
+    def _new_run(self, plan: Plan, emit: Emit | None, fail_fast: bool = False) -> Run:
+        return Run(plan, self._planner, self.cache, self.worker, emit, fail_fast)
+
+    async def _execute(self, run: Run) -> Report:
+        run.ledger.tell(RunStarted(len(run.plan.steps)))
+        self._runs.add(run)
+        running = asyncio.ensure_future(run.execute())
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            run.cancel()
+            await asyncio.wait([running])  # a device is not used again before the call has ended
+            raise
+        finally:
+            self._runs.discard(run)
+            if running.done() and not running.cancelled() and not running.exception():
+                report = running.result()
+                self.history.record(run.plan, report)
+                self.cache.flush()
+                run.ledger.tell(RunFinished(report.status, report.seconds, report))
+
+    def _iterate(
+        self, run: Run, events: queue.SimpleQueue[Event | BaseException]
+    ) -> Iterator[Event]:
         def work() -> None:
             try:
-                asyncio.run(self.execute(plan, events.put))
+                asyncio.run(self._execute(run))
             except BaseException as cause:
                 events.put(cause)
 
@@ -159,52 +198,35 @@ class Engine:
                     return
         finally:
             if thread.is_alive():
-                self.cancel()
+                run.cancel()
             thread.join()
 
-    def cancel(self) -> None:
-        """Cancel every run of this engine, from any thread. Each stops at its next progress report."""
-        for run in list(self._runs):
-            run.cancel()
 
-    def explain(self, plan: Plan) -> list[Explanation]:
-        """For each step, whether it is cached and, if not, what differs from its last run."""
-        return explain(plan, self.cache, self.history)
-
-
-def _loose_ends(workflow: Workflow) -> list[Issue]:
-    """Params and named outputs that lead to nodes which do not exist. (An unknown input is the planner's to find.)"""
-    issues = []
-    places = [(f"params.{name}", to) for name, param in workflow.params.items() for to in param.to]
-    places += [(f"outputs.{name}", output) for name, output in workflow.outputs.items()]
-    for where, place in places:
-        node = place.rpartition(".")[0]
-        if node not in workflow.nodes:
-            hint = nearest(node, workflow.nodes) or 'write "node.name"'
-            issues.append(Issue("unknown_node", f"{where} leads to {place!r}, but there is no such node", hint=hint))
-    return issues
+def _wait_for(report: Coroutine[Any, Any, Report]) -> Report:
+    """Run to the end, in a thread of its own if this one has an event loop (in a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(report)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, report).result()
 
 
 def _outputs(outputs: dict[str, str], steps: dict[str, Step]) -> dict[str, tuple[Step, int]]:
     found: dict[str, tuple[Step, int]] = {}
-    issues = []
     for name, place in outputs.items():
         node, _, output = place.rpartition(".")
-        if node not in steps:
-            continue  # left out, as other targets were asked for
-        index = steps[node].spec.output_index.get(output)
-        if index is None:
-            hint = f"{node} has: {', '.join(steps[node].spec.output_index) or 'no outputs'}"
-            issues.append(Issue("unknown_output", f"outputs.{name} leads to {place!r}", node, hint=hint))
-        else:
-            found[name] = (steps[node], index)
-    if issues:
-        raise WorkflowError(issues)
+        if node in steps:  # else it is left out, as other targets were asked for
+            found[name] = (steps[node], steps[node].spec.output_index[output])
     return found
 
 
 def _targets(steps: dict[str, Step], outputs: dict[str, tuple[Step, int]]) -> tuple[Step, ...]:
-    wanted = {step.id for step in steps.values() if step.spec.sink} | {step.id for step, _ in outputs.values()}
+    wanted = {step.id for step in steps.values() if step.spec.sink} | {
+        step.id for step, _ in outputs.values()
+    }
     if not wanted:
-        wanted = set(steps) - {link.source.id for step in steps.values() for link in step.links.values()}
+        wanted = set(steps) - {
+            link.source.id for step in steps.values() for link in step.links.values()
+        }
     return tuple(step for step in steps.values() if step.id in wanted)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class Issue:
     """One problem with its place and its remedy.
 
-    `code` is for programs (`unknown_type`, `out_of_range`, ...), `message` for people; `node` and `input` say where,
-    `hint` what to do about it.
+    `code` is for programs (`unknown_type`, `out_of_range`, ...), `message` for people; `node` and
+    `input` say where, `hint` what to do about it.
     """
 
     code: str
@@ -96,5 +96,8 @@ class Cancelled(GraphEngineError):
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """A hint with the name that was probably meant."""
-    match = difflib.get_close_matches(name, list(names), n=1)
+    known = list(names)
+    if len(known) > 1000:  # a comparison with each would take longer than everything else
+        return None
+    match = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {match[0]!r}?" if match else None

@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from graphengine.sockets import snake_case
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A step that failed: its place, what it was given (clipped), what happened, and what to do about it."""
+    """A step that failed: its place, what it was given (clipped), what happened, and what to do
+    about it.
+    """
 
     node: str
     type: str
@@ -20,7 +24,9 @@ class Failure:
     traceback: str = ""
 
     def __str__(self) -> str:
-        return f"{self.node} ({self.type}): {self.message}" + (f" ({self.hint})" if self.hint else "")
+        return f"{self.node} ({self.type}): {self.message}" + (
+            f" ({self.hint})" if self.hint else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +95,24 @@ class RunFinished:
     report: Any = None
 
 
-Event = RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | StepSkipped | RunFinished
+Event = (
+    RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | StepSkipped | RunFinished
+)
 Emit = Callable[[Event], None]
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """The event as JSON data: its name in snake case under `event`, then its fields. Pictures and reports stay here."""
-    from graphengine.sockets import snake_case
-
+    """The event as JSON data: its name in snake case under `event`, then its fields. Pictures and
+    reports stay here.
+    """
     data: dict[str, Any] = {"event": snake_case(type(event).__name__)}
     for item in fields(event):
         value = getattr(event, item.name)
         if item.name in ("preview", "report") or value is None:
             continue
-        data[item.name] = {f.name: getattr(value, f.name) for f in fields(value)} if isinstance(value, Failure) else value
+        data[item.name] = (
+            {f.name: getattr(value, f.name) for f in fields(value)}
+            if isinstance(value, Failure)
+            else value
+        )
     return data

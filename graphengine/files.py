@@ -1,4 +1,6 @@
-"""Confined folders: names in a workflow never reach outside of them, and what is written there is written whole."""
+"""Confined folders: names in a workflow never reach outside of them, and what is written there is
+written whole.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from graphengine.errors import FileError, nearest
 from graphengine.resource import Resource
@@ -34,12 +38,18 @@ class Artifact:
             return False
 
 
+def all_whole(results: Iterable[Any]) -> bool:
+    """Whether the files among a sink's results are still there, unchanged."""
+    items = [item for value in results for item in (value if isinstance(value, list) else [value])]
+    return all(item.is_whole() for item in items if isinstance(item, Artifact))
+
+
 class Files(Resource):
     """The folders a run may use, by kind.
 
-    `folders` maps a kind (`checkpoints`, `input`, `output`, ...) to the folders searched for it, in order; the first
-    is where files of that kind are written. `memory` is a file that remembers digests, so that a model of gigabytes is
-    read once and not once a process.
+    `folders` maps a kind (`checkpoints`, `input`, `output`, ...) to the folders searched for it, in
+    order; the first is where files of that kind are written. `memory` is a file that remembers
+    digests, so that a model of gigabytes is read once and not once a process.
     """
 
     def __init__(self, folders: Mapping[str, Sequence[Path]], memory: Path | None = None) -> None:
@@ -48,27 +58,35 @@ class Files(Resource):
         self._lock = threading.Lock()
 
     def folder(self, kind: str) -> Path:
-        """The folder where files of a kind are written. Raises `FileError` for a kind that does not exist."""
+        """The folder where files of a kind are written. Raises `FileError` for a kind that does not
+        exist.
+        """
         return self._folders(kind)[0]
 
     def names(self, kind: str, suffixes: Sequence[str] = ()) -> list[str]:
-        """The names that `resolve` finds for a kind, sorted: files with these suffixes, and folders."""
+        """The names that `resolve` finds for a kind, sorted: files with these suffixes, and
+        folders.
+        """
         found = set()
         for folder in self._folders(kind):
             with contextlib.suppress(OSError):
                 for entry in folder.iterdir():
                     hidden = entry.name.startswith((".", "_"))
-                    if not hidden and (not suffixes or entry.is_dir() or entry.suffix.lower() in suffixes):
+                    if not hidden and (
+                        not suffixes or entry.is_dir() or entry.suffix.lower() in suffixes
+                    ):
                         found.add(entry.name)
         return sorted(found)
 
     def resolve(self, kind: str, name: str) -> Path:
         """The absolute path of a name below one of a kind's folders.
 
-        Raises `FileError` for an absolute name, one that climbs out by `..` or a symbolic link, or one not there.
+        Raises `FileError` for an absolute name, one that climbs out by `..` or a symbolic link, or
+        one not there.
         """
         pure = PurePosixPath(name.replace("\\", "/"))
-        if pure.is_absolute() or ".." in pure.parts or re.match(r"^[A-Za-z]:", name) or "\0" in name:
+        drive = re.match(r"^[A-Za-z]:", name)
+        if pure.is_absolute() or drive or ".." in pure.parts or not pure.parts or "\0" in name:
             hint = f"give a name below the {kind} folder ({self._shown(kind)})"
             raise FileError(f"{name!r} lies outside the {kind} folder", hint)
         for folder in self._folders(kind):
@@ -79,36 +97,53 @@ class Files(Resource):
                 continue
             if not real.is_relative_to(folder.resolve()):
                 hint = f"copy the file itself into the {kind} folder"
-                raise FileError(f"{name!r} is a link out of the {kind} folder, to {str(real)!r}", hint)
+                raise FileError(
+                    f"{name!r} is a link out of the {kind} folder, to {str(real)!r}", hint
+                )
             return real
-        from graphengine.workflow import nearest
-
         names = self.names(kind)
         listed = f"it has: {', '.join(names[:8])}" if names else f"put it into {self._shown(kind)}"
-        raise FileError(f"there is no {name!r} in the {kind} folder", nearest(name, names) or listed)
+        raise FileError(
+            f"there is no {name!r} in the {kind} folder", nearest(name, names) or listed
+        )
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file's content, or of a folder's names and contents, in hex. Remembered until it changes."""
+        """SHA-256 of a file's content, or of a folder's names and contents, in hex. Remembered
+        until it changes.
+        """
         if path.is_dir():
-            inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
-            lines = [f"{entry.relative_to(path).as_posix()} {self._digests.of(entry)}" for entry in inside]
+            inside = sorted(entry.relative_to(path) for entry in path.rglob("*") if entry.is_file())
+            lines = [
+                f"{name.as_posix()} {self._digests.of(path / name)}"
+                for name in inside
+                if not any(part.startswith(".") for part in name.parts)
+            ]
             return hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return self._digests.of(path)
 
-    def write(self, folder: str, prefix: str, suffix: str, data: bytes, media_type: str) -> Artifact:
+    def write(
+        self, folder: str, prefix: str, suffix: str, data: bytes, media_type: str
+    ) -> Artifact:
         """Write `data` whole, or not at all, as `prefix_00001suffix`, the next number that is free.
 
-        Raises `FileError` if the folder can't be written or the disk is full; no half-written file is left.
+        Raises `FileError` if the folder can't be written or the disk is full; no half-written file
+        is left.
         """
         root = self.folder(folder)
         pure = PurePosixPath(prefix.replace("\\", "/"))
         if pure.is_absolute() or ".." in pure.parts or "\0" in prefix or not pure.name:
-            raise FileError(f"{prefix!r} is no name below the {folder} folder", "use a plain name like 'picture'")
+            raise FileError(
+                f"{prefix!r} is no name below the {folder} folder",
+                "use a plain name like 'picture'",
+            )
         target = root / pure.parent
         try:
             target.mkdir(parents=True, exist_ok=True)
             if not target.resolve().is_relative_to(root.resolve()):
-                raise FileError(f"{prefix!r} leads out of the {folder} folder", "use a plain name like 'picture'")
+                raise FileError(
+                    f"{prefix!r} leads out of the {folder} folder",
+                    "use a plain name like 'picture'",
+                )
             with self._lock:
                 path = self._write_numbered(target, pure.name, suffix, data)
         except OSError as cause:
@@ -134,15 +169,24 @@ class Files(Resource):
 
     def _folders(self, kind: str) -> tuple[Path, ...]:
         if not self.folders.get(kind):
-            raise FileError(f"there is no folder of the kind {kind!r}", f"known: {', '.join(sorted(self.folders))}")
+            raise FileError(
+                f"there is no folder of the kind {kind!r}",
+                f"known: {', '.join(sorted(self.folders))}",
+            )
         return self.folders[kind]
 
     def _shown(self, kind: str) -> str:
         return str(self._folders(kind)[0])
 
 
+SETTLED = 2 * 10**9
+"""Nanoseconds after which a change of a file is sure to show in its times."""
+
+
 class DigestMemory:
-    """SHA-256 of files, remembered by path, size, time and inode; kept in a JSON file if one is given."""
+    """SHA-256 of files, remembered by path, size, time and inode; kept in a JSON file if one is
+    given.
+    """
 
     def __init__(self, file: Path | None) -> None:
         self.file = file
@@ -156,13 +200,20 @@ class DigestMemory:
     def of(self, path: Path) -> str:
         try:
             facts = path.stat()
-            stamp: list[object] = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
+            stamp: list[object] = [
+                facts.st_size,
+                facts.st_mtime_ns,
+                facts.st_ctime_ns,
+                facts.st_ino,
+            ]
             remembered = self.known.get(str(path))
             if isinstance(remembered, list) and remembered[:-1] == stamp:
                 return str(remembered[-1])
             digest = file_digest(path)
         except OSError as cause:
             raise FileError(f"{str(path)!r} can't be read: {cause.strerror}") from cause
+        if time.time_ns() - facts.st_ctime_ns < SETTLED:
+            return digest  # a change that follows at once may leave the very same stamp
         with self._lock:
             self.known[str(path)] = [*stamp, digest]
             if self.file is not None:
@@ -177,7 +228,9 @@ def file_digest(path: Path) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file by new content in one step; whoever reads sees the old or the new, never a part."""
+    """Replace a file by new content in one step; whoever reads sees the old or the new, never a
+    part.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path.parent, data) as temporary:
         os.replace(temporary, path)

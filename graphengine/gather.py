@@ -11,7 +11,7 @@ from graphengine.plan import Step
 from graphengine.ref import Blocked, Ref
 from graphengine.report import clip
 from graphengine.spec import Input
-from graphengine.task import Task
+from graphengine.task import Task, as_list
 
 
 class NoInputs(Exception):
@@ -27,8 +27,9 @@ def calls_of(
 ) -> list[dict[str, Any] | Blocked]:
     """The inputs of each call of a task: one, or as many as the lists it is mapped over are long.
 
-    Lists of one item serve all calls. An item that is blocked stands for its call. Raises `NoInputs` if a whole input
-    is blocked, `GraphEngineError` if a linked value or the lengths of the lists don't fit.
+    Lists of one item serve all calls. An item that is blocked stands for its call. Raises
+    `NoInputs` if a whole input is blocked, `GraphEngineError` if a linked value or the lengths of
+    the lists don't fit.
     """
     step = task.step
     inputs = dict(step.values)
@@ -45,19 +46,32 @@ def calls_of(
         target = step.spec.input(name)
         assert target is not None, "a plan links known inputs only"
         if link.mapped:
-            lists[name] = [item if isinstance(item, Blocked) else fitting(step, target, item) for item in value]
+            lists[name] = [
+                item if isinstance(item, Blocked) else fitting(step, target, item)
+                for item in as_list(value)
+            ]
         elif link.whole:
-            inputs[name] = [item for item in value if not isinstance(item, Blocked)] if isinstance(value, list) else [value]
+            items = [item for item in as_list(value) if not isinstance(item, Blocked)]
+            inputs[name] = (
+                fitting(step, target, items)
+                if target.widget
+                else [fitting(step, target, item) for item in items]
+            )
         else:
             inputs[name] = fitting(step, target, value)
     return _mapped(inputs, lists) if lists else [inputs]
 
 
-def _mapped(inputs: dict[str, Any], lists: Mapping[str, list[Any]]) -> list[dict[str, Any] | Blocked]:
+def _mapped(
+    inputs: dict[str, Any], lists: Mapping[str, list[Any]]
+) -> list[dict[str, Any] | Blocked]:
     lengths = {len(items) for items in lists.values()} - {1}
     if len(lengths) > 1:
         told = ", ".join(f"{name} has {len(items)}" for name, items in lists.items())
-        raise GraphEngineError(f"lists of different lengths come in: {told}", "give lists of one length, or of one item")
+        raise GraphEngineError(
+            f"lists of different lengths come in: {told}",
+            "give lists of one length, or of one item",
+        )
     calls: list[dict[str, Any] | Blocked] = []
     for index in range(lengths.pop() if lengths else 1):
         row = {name: items[index if len(items) > 1 else 0] for name, items in lists.items()}
@@ -67,7 +81,12 @@ def _mapped(inputs: dict[str, Any], lists: Mapping[str, list[Any]]) -> list[dict
 
 
 def fitting(step: Step, target: Input, value: Any) -> Any:
-    """A value that came over a link, checked like one that stands in the file. Raises `GraphEngineError`."""
+    """A value that came over a link, checked like one that stands in the file. Raises
+    `GraphEngineError`.
+    """
+    if target.file is not None and isinstance(value, str):
+        message = f"{target.name} got the name {clip(value)} over a link"
+        raise GraphEngineError(message, "set the name of a file as a value: it is looked up first")
     if target.plain is type(value) or target.type.anything or target.type.variable:
         return value
     if target.widget:
@@ -78,13 +97,17 @@ def fitting(step: Step, target: Input, value: Any) -> Any:
             issue = bad_value(step.id, target, value, error)
             raise GraphEngineError(f"over its link {issue.message}", issue.hint) from cause
     if target.type.python is not None and not isinstance(value, target.type.python):
+        if value is None and target.optional:
+            return None
         message = f"{target.name} wants {target.type}, but got {clip(value)}"
         raise GraphEngineError(message, "link an output of that type")
     return value
 
 
 def outputs_of(step: Step, answer: Any) -> list[Any]:
-    """The outputs of a step in an answer, one value or ref each. Raises `GraphEngineError` for a wrong number."""
+    """The outputs of a step in an answer, one value or ref each. Raises `GraphEngineError` for a
+    wrong number.
+    """
     outputs = step.spec.outputs
     if isinstance(answer, Blocked):
         return [answer] * len(outputs)
@@ -96,8 +119,12 @@ def outputs_of(step: Step, answer: Any) -> list[Any]:
         values = list(answer)
     else:
         wanted = ", ".join(output.name for output in outputs)
-        raise GraphEngineError(f"it answers with {clip(answer)}", f"return a {step.spec.fields.__name__} of {wanted}")
+        raise GraphEngineError(
+            f"it answers with {clip(answer)}", f"return a {step.spec.fields.__name__} of {wanted}"
+        )
     for output, value in zip(outputs, values, strict=True):
         if output.many and not isinstance(value, (list, Ref, Blocked)):
-            raise GraphEngineError(f"{output.name} shall be a list, but is {clip(value)}", "return a list")
+            raise GraphEngineError(
+                f"{output.name} shall be a list, but is {clip(value)}", "return a list"
+            )
     return values

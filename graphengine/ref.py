@@ -18,8 +18,8 @@ class Answer:
 class Ref(Answer, Generic[T]):
     """One output of one step, not yet computed.
 
-    A parameter hinted `Ref[T]` receives this instead of the value and so decides whether the value is computed at
-    all: returning the ref (or wiring it into a returned `Graph`) asks for it.
+    A parameter hinted `Ref[T]` receives this instead of the value and so decides whether the value
+    is computed at all: returning the ref (or wiring it into a returned `Graph`) asks for it.
     """
 
     step: str
@@ -31,6 +31,8 @@ class Ref(Answer, Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Blocked(Answer):
-    """A node's answer that says: there is no result, and what depends on it shall not run. No failure."""
+    """A node's answer that says: there is no result, and what depends on it shall not run. No
+    failure.
+    """
 
     reason: str = ""

@@ -1,7 +1,8 @@
 """Which types of node there are: packs are scanned for functions that carry a spec.
 
-A pack is a file or folder in a plugins folder, or a module named by an installed package's entry point in the group
-`graphengine.packs`. Our own nodes come in by an entry point too. A pack that can't be loaded is reported; the rest is.
+A pack is a file or folder in a plugins folder, or a module named by an installed package's entry
+point in the group `graphengine.packs`. Our own nodes come in by an entry point too. A pack that
+can't be loaded is reported; the rest is.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +26,7 @@ from graphengine.signature import source_of
 from graphengine.spec import NodeSpec, spec_of
 
 GROUP = "graphengine.packs"
+Import = Callable[[], ModuleType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,9 @@ class Registry(Mapping[str, NodeSpec]):
         try:
             return self._specs[id]
         except KeyError:
-            raise WorkflowError([Issue("unknown_type", f"no node type {id!r}", hint=self.nearest(id))]) from None
+            raise WorkflowError(
+                [Issue("unknown_type", f"no node type {id!r}", hint=self.nearest(id))]
+            ) from None
 
     def __contains__(self, id: object) -> bool:
         return id in self._specs
@@ -58,34 +64,51 @@ class Registry(Mapping[str, NodeSpec]):
     def __len__(self) -> int:
         return len(self._specs)
 
+    def get(self, id: str, default: Any = None) -> Any:
+        return self._specs.get(id, default)
+
     def find(self, id: str) -> NodeSpec | None:
+        """The type of this id, if there is one."""
         return self._specs.get(id)
 
     def nearest(self, id: str) -> str:
-        """A hint for a type that is not known: the type with this alias, the nearest id, or a pack that failed."""
+        """A hint for a type that is not known: the type with this alias, the nearest id, or a pack
+        that failed.
+        """
         for spec in self._specs.values():
             if id in spec.aliases:
                 return f"here it is called {spec.id!r}"
         failed = [error.origin for error in self.errors]
-        fallback = f"these packs failed to load: {', '.join(failed)}" if failed else "is its pack installed?"
+        fallback = (
+            f"these packs failed to load: {', '.join(failed)}"
+            if failed
+            else "is its pack installed?"
+        )
         return nearest(id, self._specs) or fallback
 
     def add(self, spec: NodeSpec) -> None:
         """Add a type. A second one with the same id is left out and both origins are reported."""
         first = self._specs.setdefault(spec.id, spec)
         if first is not spec:
-            message = f"node {spec.id!r} is defined twice: in {first.origin} and in {spec.origin}; the first is used"
+            message = (
+                f"node {spec.id!r} is defined twice: in {first.origin} and in {spec.origin}; "
+                "the first is used"
+            )
             self.errors.append(LoadError(spec.origin, message))
 
     def load_installed(self) -> None:
         """Load the packs of installed packages."""
-        for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
-            self._load(f"{entry.name} = {entry.value}", lambda entry=entry: _package(entry.value))
+        for entry in sorted(
+            importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name
+        ):
+            self._load(f"{entry.name} = {entry.value}", _package(entry.value))
 
     def load_folder(self, folder: Path) -> None:
         """Load each Python file and each folder with Python files in a plugins folder as a pack."""
         if not folder.is_dir():
-            self.errors.append(LoadError(str(folder), f"there is no plugins folder {str(folder)!r}"))
+            self.errors.append(
+                LoadError(str(folder), f"there is no plugins folder {str(folder)!r}")
+            )
             return
         for path in sorted(folder.iterdir()):
             is_pack = path.suffix == ".py" if path.is_file() else any(path.glob("*.py"))
@@ -95,48 +118,49 @@ class Registry(Mapping[str, NodeSpec]):
     def load_pack(self, path: Path) -> None:
         """Load one file, or one folder, of nodes."""
         written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-        try:  # bytecode is matched by size and whole seconds: too coarse for a file that is being edited
-            self._load(str(path), lambda: _plugin(path))
+        try:  # bytecode is matched by size and whole seconds: too coarse while a file is edited
+            self._load(str(path), _plugin(path))
         finally:
             sys.dont_write_bytecode = written
 
-    def _load(self, origin: str, modules: Callable[[], Iterable[ModuleType]]) -> None:
-        try:
-            for module in modules():
+    def _load(self, origin: str, imports: Iterable[Import]) -> None:
+        """Make the imports of a pack. One that fails is reported, and the others are made."""
+        for import_one in imports:
+            try:
+                module = import_one()
                 for value in list(vars(module).values()):
                     spec = getattr(value, "__node__", None)
                     if isinstance(spec, NodeSpec) and spec.function.__module__ == module.__name__:
                         source_of(spec)  # now, while the files are those that were loaded
                         self.add(spec)
-        except (Exception, SystemExit) as cause:  # a plugin may do anything while it is imported
-            message = f"{type(cause).__name__}: {cause}"
-            self.errors.append(LoadError(origin, message, traceback.format_exc()))
+            except (Exception, SystemExit) as cause:  # a plugin may do anything when imported
+                message = f"{type(cause).__name__}: {cause}"
+                self.errors.append(LoadError(origin, message, traceback.format_exc()))
 
 
-def _package(name: str) -> Iterator[ModuleType]:
-    package = importlib.import_module(name)
-    yield package
-    for found in pkgutil.iter_modules(getattr(package, "__path__", [])):
-        yield importlib.import_module(f"{name}.{found.name}")
+def _package(name: str) -> Iterator[Import]:
+    yield partial(importlib.import_module, name)
+    for found in pkgutil.iter_modules(getattr(sys.modules.get(name), "__path__", [])):
+        yield partial(importlib.import_module, f"{name}.{found.name}")
 
 
-def _plugin(path: Path) -> Iterator[ModuleType]:
-    name = f"graphengine_packs.{path.stem}"
+def _plugin(path: Path) -> Iterator[Import]:
+    name = "graphengine_packs." + re.sub(r"\W", "_", path.stem if path.is_file() else path.name)
     for known in [known for known in sys.modules if known == name or known.startswith(f"{name}.")]:
         del sys.modules[known]  # loaded before, perhaps from another folder or before it was edited
+    importlib.invalidate_caches()  # a file that was just written must be seen
     if path.is_file():
-        yield _import_file(name, path)
+        yield partial(_import_file, name, path)
         return
+    package = ModuleType(name)
+    package.__path__ = [str(path)]
+    sys.modules[name] = package
     entry = path / "__init__.py"
     if entry.exists():
-        yield _import_file(name, entry, [str(path)])
-    else:
-        package = ModuleType(name)
-        package.__path__ = [str(path)]
-        sys.modules[name] = package
+        yield partial(_import_file, name, entry, [str(path)])
     for inner in sorted(path.glob("*.py")):
-        if inner.name != "__init__.py":
-            yield importlib.import_module(f"{name}.{inner.stem}")
+        if inner.name != "__init__.py" and name in sys.modules:
+            yield partial(importlib.import_module, f"{name}.{inner.stem}")
 
 
 def _import_file(name: str, path: Path, search: list[str] | None = None) -> ModuleType:

@@ -23,8 +23,9 @@ class Saved(NamedTuple):
 class Report:
     """The outcome of a run. `status` is `success`, `failed` or `cancelled`.
 
-    `outputs` holds the workflow's named outputs; `results` the outputs of every target by node and output. `skipped`
-    are the steps that did not run because something before them failed or is blocked, each with the reason.
+    `outputs` holds the workflow's named outputs; `results` the outputs of every target by node and
+    output. `skipped` are the steps that did not run because something before them failed or is
+    blocked, each with the reason.
     """
 
     status: str
@@ -62,7 +63,9 @@ class Report:
 
 
 def clip(value: Any, width: int = 60) -> str:
-    """A value in a few words, for an error text: a tensor by its shape, a long text by its beginning."""
+    """A value in a few words, for an error text: a tensor by its shape, a long text by its
+    beginning.
+    """
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"{type(value).__name__} of shape {tuple(shape)}"

@@ -1,8 +1,8 @@
 """What a worker hands to a node besides its inputs.
 
-A parameter whose hint is a subclass of `Resource` is supplied by the worker, matched by type. It is no socket, never
-stands in a workflow file and never enters a signature. The classes here work on their own too, so that a node, or a
-library function that takes one, can be called from a notebook.
+A parameter whose hint is a subclass of `Resource` is supplied by the worker, matched by type. It is
+no socket, never stands in a workflow file and never enters a signature. The classes here work on
+their own too, so that a node, or a library function that takes one, can be called from a notebook.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ class Resource:
 
 
 class Progress(Resource):
-    """Tells how far a call is, and stops it when the run was cancelled. This one tells nobody and never stops."""
+    """Tells how far a call is, and stops it when the run was cancelled. This one tells nobody and
+    never stops.
+    """
 
     def report(
         self,
@@ -28,7 +30,8 @@ class Progress(Resource):
     ) -> None:
         """`done` of `total` units are finished; `figures` are numbers worth showing (`sigma=1.2`).
 
-        `preview` makes a small picture (a Pillow image) if somebody wants to see one. Raises `Cancelled`.
+        `preview` makes a small picture (a Pillow image) if somebody wants to see one. Raises
+        `Cancelled`.
         """
 
     def check(self) -> None:
@@ -36,7 +39,9 @@ class Progress(Resource):
 
 
 class Provenance(Resource):
-    """The workflow that is being run, with the values it is run with, as JSON data. Empty outside a run."""
+    """The workflow that is being run, with the values it is run with, as JSON data. Empty outside a
+    run.
+    """
 
     def __init__(self, workflow: Mapping[str, Any] | None = None) -> None:
         self.workflow: Mapping[str, Any] = workflow or {}

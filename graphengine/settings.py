@@ -1,4 +1,6 @@
-"""What can be set from outside: flags over environment (`GRAPHENGINE_OUTPUT=...`) over file (`graphengine.toml`)."""
+"""What can be set from outside: flags over environment (`GRAPHENGINE_OUTPUT=...`) over file
+(`graphengine.toml`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ from pathlib import Path
 
 from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import ByteSize, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 APP = "graphengine"
 
@@ -24,18 +31,29 @@ class Settings(BaseSettings):
 
     models: tuple[Path, ...] = Field(
         default=(Path("models"), user_data_path(APP) / "models"),
-        description="Folders of models, each with a folder per kind (checkpoints, loras, ...) inside.",
+        description="Folders of models, with a folder per kind (checkpoints, loras, ...) inside.",
     )
     input: Path = Field(default=Path("input"), description="Pictures that workflows load.")
     output: Path = Field(default=Path("output"), description="Where results are saved.")
-    temp: Path = Field(default=Path(tempfile.gettempdir()) / APP, description="Where previews are saved.")
-    workflows: Path = Field(default=Path("workflows"), description="Saved workflows, called by name.")
-    packs: tuple[Path, ...] = Field(
-        default=(user_data_path(APP) / "packs",), description="Plugins folders with files and folders of nodes."
+    temp: Path = Field(
+        default=Path(tempfile.gettempdir()) / APP, description="Where previews are saved."
     )
-    cache: Path | None = Field(default=user_cache_path(APP), description="Where results are kept; none: memory only.")
-    cache_memory: ByteSize = Field(default=ByteSize(2 * 1024**3), description="Bytes of results kept in memory.")
-    cache_disk: ByteSize = Field(default=ByteSize(10 * 1024**3), description="Bytes of results kept on disk.")
+    workflows: Path = Field(
+        default=Path("workflows"), description="Saved workflows, called by name."
+    )
+    packs: tuple[Path, ...] = Field(
+        default=(user_data_path(APP) / "packs",),
+        description="Plugins folders with files and folders of nodes.",
+    )
+    cache: Path | None = Field(
+        default=user_cache_path(APP), description="Where results are kept; none: memory only."
+    )
+    cache_memory: ByteSize = Field(
+        default=ByteSize(2 * 1024**3), description="Bytes of results kept in memory."
+    )
+    cache_disk: ByteSize = Field(
+        default=ByteSize(10 * 1024**3), description="Bytes of results kept on disk."
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
 
     @classmethod

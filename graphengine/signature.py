@@ -1,7 +1,8 @@
 """The recipe of a step, hashed: equal signatures, equal results.
 
-A signature covers the type, the source of the node's pack, the checked values, the content of the files they name, and
-the signatures of the steps linked in. Names of nodes do not enter, so a renamed or copied branch finds its results.
+A signature covers the type, the source of the node's pack, the checked values, the content of the
+files they name, and the signatures of the steps linked in. Names of nodes do not enter, so a
+renamed or copied branch finds its results.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import hashlib
 import inspect
 import json
 import marshal
+import re
 import sys
-from functools import lru_cache
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,14 @@ from graphengine.spec import NodeSpec
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=True).encode
 """One text for equal JSON data. It keeps 1, 1.0, "1" and true apart."""
 
+SOURCE = "__graphengine_source__"
+"""The attribute of a pack's module under which its digest is kept."""
+LIBRARY = re.compile(rb"^\s*(?:from|import)\s+graphengine\.(\w+)", re.MULTILINE)
+
 Parts = dict[str, Any]
-"""What a signature is made of: `type`, `source`, `values`, `links`, and `files`, `live`, `salt`, `folder` if there are."""
+"""What a signature is made of: `type`, `source`, `values`, `links`, and `files`, `live`, `salt`,
+`folder` if there are.
+"""
 
 
 def sign(parts: Parts) -> str:
@@ -29,41 +37,51 @@ def sign(parts: Parts) -> str:
 
 
 def source_of(spec: NodeSpec) -> str:
-    """Digest of the Python files of the pack that a node stands in, as they were when it was first asked for."""
+    """Digest of the Python files of the pack that a node stands in, as they were when first asked
+    for.
+
+    The packages of `graphengine` that the pack imports (its library) count as a part of it.
+    """
     source = spec.__dict__.get("source")
     if source is None:
-        source = spec.__dict__["source"] = _source(spec)
+        source = spec.__dict__["source"] = _source(inspect.unwrap(spec.function))
     return str(source)
 
 
-def _source(spec: NodeSpec) -> str:
-    function = inspect.unwrap(spec.function)
-    module = sys.modules.get(function.__module__)
-    file = getattr(module, "__file__", None)
-    if file is None:  # typed into an interpreter
+def _source(function: Any) -> str:
+    pack = _pack(function.__module__)
+    if not (getattr(pack, "__file__", None) or hasattr(pack, "__path__")):
+        # typed into an interpreter
         return hashlib.sha256(marshal.dumps(function.__code__)).hexdigest()
-    files = [Path(file)]
-    package = _pack_folder(function.__module__)
-    if package is not None:
-        files = sorted(package.rglob("*.py"))
-    stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-    return _digest(stamps)
+    known = vars(pack).get(SOURCE)  # a pack that is loaded again is a new module object
+    if known is None:
+        known = _digest(_files(pack))
+        setattr(pack, SOURCE, known)
+    return str(known)
 
 
-def _pack_folder(module: str) -> Path | None:
-    """The folder of the pack that a module belongs to, or None for a single file."""
+def _pack(module: str) -> Any:
+    """The pack that a module belongs to: its outermost package, or the module itself."""
     parts = module.split(".")
     depth = 2 if parts[0] == "graphengine_packs" else 1
-    pack = sys.modules.get(".".join(parts[:depth]))
-    paths = list(getattr(pack, "__path__", []))
-    return Path(paths[0]) if paths else None
+    return sys.modules.get(".".join(parts[:depth])) or sys.modules.get(module)
 
 
-@lru_cache(maxsize=256)
-def _digest(stamps: tuple[tuple[str, int, int], ...]) -> str:
+def _files(pack: Any) -> list[Path]:
+    folders = list(getattr(pack, "__path__", []))
+    return sorted(Path(folders[0]).rglob("*.py")) if folders else [Path(pack.__file__)]
+
+
+def _digest(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path, _, _ in stamps:
-        digest.update(Path(path).read_bytes())
+    packages = set()
+    for path in files:
+        content = path.read_bytes()
+        digest.update(content)
+        packages |= set(LIBRARY.findall(content))
+    for name in sorted(packages):
+        for path in sorted((Path(__file__).parent / name.decode()).rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -71,9 +89,9 @@ def first_difference(before: Parts | None, now: Parts) -> str:
     """In words, the first part in which two recipes of a node differ; "" if they are equal."""
     if before is None:
         return "first run of this node"
-    if before["type"] != now["type"]:
-        return f"type was {before['type']}, is {now['type']}"
-    if before["source"] != now["source"]:
+    if before.get("type") != now["type"]:
+        return f"type was {before.get('type')}, is {now['type']}"
+    if before.get("source") != now["source"]:
         return "the source of its pack was edited"
     for kind in ("values", "files", "live", "links"):
         old, new = before.get(kind, {}), now.get(kind, {})
@@ -91,7 +109,8 @@ def _told(kind: str, name: str, old: Any, new: Any) -> str:
     if kind == "values":
         return f"{name} was {_short(old)}, is {_short(new)}"
     if kind == "files":
-        return f"the content of the file in {name} changed" if old and new else f"{name} names another file"
+        same = old and new and old[0] == new[0]
+        return f"the content of the file in {name} {'changed' if same else 'is another'}"
     if kind == "live":
         return f"{name} has another value"
     if not old or not new:

@@ -1,8 +1,8 @@
 """Python types as socket types: what may be linked to what, and the markers that make widgets.
 
-A hint becomes a `SocketType`: a class, a name given by `Annotated[..., Socket("image")]`, a union, a type variable, or
-anything at all. Markers stand in `Annotated` and teach pydantic what they mean, so that one `TypeAdapter` of the hint
-validates a value and writes its JSON Schema.
+A hint becomes a `SocketType`: a class, a name given by `Annotated[..., Socket("image")]`, a union,
+a type variable, or anything at all. Markers stand in `Annotated` and teach pydantic what they mean,
+so that one `TypeAdapter` of the hint validates a value and writes its JSON Schema.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """Names a socket type: `Image = Annotated[Tensor, Socket("image")]` keeps pictures apart from other tensors."""
+    """Names a socket type: `Image = Annotated[Tensor, Socket("image")]` keeps pictures apart from
+    other tensors.
+    """
 
     name: str
 
 
 class Widget:
-    """A marker that tells how an input is edited. Its fields go into the JSON Schema under `x-widget`."""
+    """A marker that tells how an input is edited. Its fields go into the JSON Schema under
+    `x-widget`.
+    """
 
     def __get_pydantic_json_schema__(
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -49,7 +53,9 @@ class Multiline(Widget):
 class Color(Widget):
     """A colour, `#rrggbb`."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         from pydantic_core import core_schema
 
         return core_schema.str_schema(pattern="^#[0-9a-fA-F]{6}$", strict=True)
@@ -59,7 +65,9 @@ class Color(Widget):
 class Seed(Widget):
     """A whole number of 64 bits that starts a generator of noise."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         from pydantic_core import core_schema
 
         return core_schema.int_schema(ge=0, le=2**64 - 1, strict=True)
@@ -71,7 +79,9 @@ class Choice(Widget):
 
     options: tuple[str, ...]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         from pydantic_core import core_schema
 
         return core_schema.literal_schema(list(self.options))
@@ -81,13 +91,16 @@ class Choice(Widget):
 class File(Widget):
     """A file (or a folder that is one model) below a kind of folder, given by its name there.
 
-    Stands on a parameter of type `Path`. The function gets an absolute path; the content is part of the signature.
+    Stands on a parameter of type `Path`. The function gets an absolute path; the content is part of
+    the signature.
     """
 
     folder: str
     suffixes: tuple[str, ...] = ()
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         from pydantic_core import core_schema
 
         return core_schema.str_schema(min_length=1, strict=True)
@@ -95,7 +108,9 @@ class File(Widget):
 
 @dataclass(frozen=True, slots=True)
 class SocketType:
-    """What a socket carries. Exactly one of the fields beside `name` is set; none means anything at all."""
+    """What a socket carries. Exactly one of the fields beside `name` is set; none means anything at
+    all.
+    """
 
     name: str
     python: type | None = None
@@ -126,7 +141,9 @@ def snake_case(name: str) -> str:
 
 
 def socket_type(hint: Any) -> SocketType:
-    """The socket type of a hint. Literals and enums are their values' type; generics are their origin."""
+    """The socket type of a hint. Literals and enums are their values' type; generics are their
+    origin.
+    """
     if hint is Any or hint is object:
         return ANY
     if isinstance(hint, TypeVar):
@@ -137,12 +154,14 @@ def socket_type(hint: Any) -> SocketType:
         named = next((mark for mark in marks if isinstance(mark, Socket)), None)
         return SocketType(named.name, marked=True) if named else socket_type(inner)
     if origin in (Union, types.UnionType):
-        return union(socket_type(member) for member in get_args(hint) if member is not types.NoneType)
+        return union(
+            socket_type(member) for member in get_args(hint) if member is not types.NoneType
+        )
     if origin is Literal:
         return union(socket_type(type(value)) for value in get_args(hint))
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return union(socket_type(type(member.value)) for member in hint)
-    kind = origin or hint
+    kind = dict if typing.is_typeddict(hint) else origin or hint
     if not isinstance(kind, type):
         raise TypeError(f"{hint!r} is no type that a socket can have")
     return SocketType(snake_case(kind.__name__), python=kind)
@@ -158,7 +177,8 @@ def union(types: Iterable[SocketType]) -> SocketType:
 
 
 def accepts(target: SocketType, source: SocketType) -> bool:
-    """Whether a value of `source` may be linked to `target`. An int passes as a float, a bool as neither.
+    """Whether a value of `source` may be linked to `target`. An int passes as a float, a bool as
+    neither.
 
     Anything goes into and comes out of an untyped socket; such a value is checked when it is there.
     """
@@ -174,11 +194,16 @@ def accepts(target: SocketType, source: SocketType) -> bool:
         return True
     if source.python is bool and target.python in (int, float):
         return False
-    return issubclass(source.python, target.python)
+    try:
+        return issubclass(source.python, target.python)
+    except TypeError:  # a protocol that can't be asked; such a value is checked when it is there
+        return True
 
 
 def join(one: SocketType, other: SocketType) -> SocketType | None:
-    """The type that a type variable gets when both are linked to it, or None if they don't go together."""
+    """The type that a type variable gets when both are linked to it, or None if they don't go
+    together.
+    """
     if accepts(one, other):
         return one
     return other if accepts(other, one) else None
@@ -189,7 +214,9 @@ PLAIN = (bool, int, float, str)
 
 
 def is_json(hint: Any) -> bool:
-    """Whether a value of this hint can be written in a workflow file (else it only comes over a link)."""
+    """Whether a value of this hint can be written in a workflow file (else it only comes over a
+    link).
+    """
     if hint is Any or hint is types.NoneType or isinstance(hint, TypeVar):
         return True
     origin, arguments = get_origin(hint), get_args(hint)
@@ -203,4 +230,8 @@ def is_json(hint: Any) -> bool:
         return all(is_json(argument) for argument in arguments if argument is not Ellipsis)
     if not isinstance(hint, type):
         return False
-    return hint in (*PLAIN, list, dict, tuple) or issubclass(hint, enum.Enum) or typing.is_typeddict(hint)
+    return (
+        hint in (*PLAIN, list, dict, tuple)
+        or issubclass(hint, enum.Enum)
+        or typing.is_typeddict(hint)
+    )

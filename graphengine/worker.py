@@ -1,4 +1,6 @@
-"""Where calls are made: in threads of this process, or inline for tests. The run knows only the protocol."""
+"""Where calls are made: in threads of this process, or inline for tests. The run knows only the
+protocol.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Supply = Callable[[type[Resource]], Resource]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a node's function. `stop` is set when the run is cancelled; `workflow` tells what is being run."""
+    """One call of a node's function. `stop` is set when the run is cancelled; `workflow` tells what
+    is being run.
+    """
 
     node: str
     spec: NodeSpec
@@ -65,7 +69,9 @@ class CallProgress(Progress):
 
 
 def no_supply(kind: type[Resource]) -> Resource:
-    raise GraphEngineError(f"nobody supplies a {kind.__name__}", "give the worker a supply that knows it")
+    raise GraphEngineError(
+        f"nobody supplies a {kind.__name__}", "give the worker a supply that knows it"
+    )
 
 
 class InlineWorker:
@@ -85,7 +91,9 @@ class InlineWorker:
 
 
 class ThreadWorker:
-    """Makes calls in `slots` threads. One, the default, is right for a device: nothing else uses it meanwhile."""
+    """Makes calls in `slots` threads. One, the default, is right for a device: nothing else uses it
+    meanwhile.
+    """
 
     def __init__(self, supply: Supply = no_supply, slots: int = 1) -> None:
         self.slots = slots

@@ -1,8 +1,11 @@
-"""A workflow: the file that an editor saves, a command line runs and an endpoint accepts; and `Graph`, its builder."""
+"""A workflow: the file that an editor saves, a command line runs and an endpoint accepts; and
+`Graph`, its builder.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from graphengine.errors import DefinitionError, FileError, Issue, WorkflowError, nearest
 from graphengine.ref import Answer, Ref
-from graphengine.spec import NodeSpec, spec_of
+from graphengine.spec import NodeSpec, json_form, spec_of
 
 FORMAT = "graphengine/1"
 PNG_KEY = "graphengine"
@@ -36,7 +39,9 @@ class Node(Record):
 
 
 class Param(Record):
-    """A value of the workflow as a whole: a flag, a keyword, a field of a form. It is set on every input in `to`."""
+    """A value of the workflow as a whole: a flag, a keyword, a field of a form. It is set on every
+    input in `to`.
+    """
 
     to: list[str] = Field(min_length=1)
     title: str = ""
@@ -44,7 +49,9 @@ class Param(Record):
 
 
 class Workflow(Record):
-    """A saved graph. `params` makes it a function and `outputs` names its results; `layout` is the editor's."""
+    """A saved graph. `params` makes it a function and `outputs` names its results; `layout` is the
+    editor's.
+    """
 
     format: str = FORMAT
     title: str = ""
@@ -56,8 +63,8 @@ class Workflow(Record):
 
     def text(self) -> str:
         """The file's canonical text: keys in the order of the format, what is default left out."""
-        data = self.model_dump(exclude_defaults=True)
-        return json.dumps({"format": self.format, **data}, indent=2, ensure_ascii=False) + "\n"
+        data = {"format": self.format, **self.model_dump(exclude_defaults=True)}
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def drafts(self) -> Iterator[Draft]:
         for name, node in self.nodes.items():
@@ -90,7 +97,10 @@ class Workflow(Record):
                     linked = isinstance(value, Ref)
                     kind, entry = ("links", str(value)) if linked else ("values", value)
                     links = {name: link for name, link in node.links.items() if name != key}
-                    update = {"links": links, kind: {**(links if linked else node.values), key: entry}}
+                    update = {
+                        "links": links,
+                        kind: {**(links if linked else node.values), key: entry},
+                    }
                     nodes[target] = node.model_copy(update=update)
         return self.model_copy(update={"nodes": nodes})
 
@@ -102,7 +112,7 @@ class Workflow(Record):
 
 
 class Draft(NamedTuple):
-    """A node as a planner takes it, out of a file (`type` is a name) or a graph (`type` is a spec)."""
+    """A node as a planner takes it: out of a file `type` is a name, out of a graph a spec."""
 
     id: str
     type: str | NodeSpec
@@ -115,53 +125,78 @@ class Draft(NamedTuple):
 class Graph(Answer):
     """Builds a workflow in Python; also what a node may answer, to be run in its place.
 
-    `add` gives what the function itself would return, with a `Ref` for every output: a `NamedTuple` of refs completes
-    in an editor. Values may be any Python objects while the graph stays in the process.
+    `add` gives what the function itself would return, with a `Ref` for every output: a `NamedTuple`
+    of refs completes in an editor. Values may be any Python objects while the graph stays in the
+    process.
     """
 
     steps: dict[str, Draft] = field(default_factory=dict)
     result: Any = None
 
-    def add(self, function: Callable[..., R] | NodeSpec, name: str | None = None, /, **inputs: Any) -> R:
-        """Add a node. A `Ref` among the inputs is a link, everything else a value. Returns refs to its outputs."""
+    def add(
+        self, function: Callable[..., R] | NodeSpec, name: str | None = None, /, **inputs: Any
+    ) -> R:
+        """Add a node. A `Ref` among the inputs is a link, everything else a value. Returns refs to
+        its outputs.
+        """
         spec = spec_of(function)
         if name is None:
-            stem = spec.id.rpartition(".")[2]
+            name = stem = spec.id.rpartition(".")[2]
             count = len(self.steps)
-            name = stem if stem not in self.steps else f"{stem}_{count}"
+            while name in self.steps:
+                name = f"{stem}_{count}"
+                count += 1
         if name in self.steps:
-            raise DefinitionError(f"the graph has a node {name!r} already", "give each node a name of its own")
+            raise DefinitionError(
+                f"the graph has a node {name!r} already", "give each node a name of its own"
+            )
         links = {key: str(value) for key, value in inputs.items() if isinstance(value, Ref)}
         values = {key: value for key, value in inputs.items() if not isinstance(value, Ref)}
+        for key, value in values.items():
+            if isinstance(value, (list, tuple)) and any(isinstance(item, Ref) for item in value):
+                remedy = "collect them with a node that takes `**items`, and link its list"
+                raise DefinitionError(f"{key!r} of {name!r} is a list of refs", remedy)
         self.steps[name] = Draft(name, spec, spec.version, values, links)
         refs: list[Ref[Any]] = [Ref(name, output.name) for output in spec.outputs]
-        made: Any = spec.fields(*refs) if spec.fields else refs[0] if refs else None
+        fields: Any = spec.fields
+        made: Any = fields(*refs) if fields else refs[0] if refs else None
         return made  # type: ignore[no-any-return]
 
     def returning(self, result: Any) -> Graph:
-        """Name the graph's result: a ref, a value, or the `NamedTuple` of them that the answering node returns."""
+        """Name the graph's result: a ref, a value, or the `NamedTuple` of them that the answering
+        node returns.
+        """
         self.result = result
         return self
 
     def drafts(self) -> Iterator[Draft]:
         return iter(self.steps.values())
 
-    def workflow(self, title: str = "", params: Mapping[str, str | list[str]] | None = None) -> Workflow:
-        """The graph as a workflow that can be saved. `params` maps names to `node.input`, or several."""
+    def workflow(
+        self, title: str = "", params: Mapping[str, str | list[str]] | None = None
+    ) -> Workflow:
+        """The graph as a workflow that can be saved. `params` maps names to `node.input`, or
+        several.
+        """
         lists = {name: [to] if isinstance(to, str) else to for name, to in (params or {}).items()}
         nodes = {
             draft.id: Node(
                 type=draft.type if isinstance(draft.type, str) else draft.type.id,
                 version=draft.version,
-                values=dict(draft.values),
+                values={key: json_form(value) for key, value in draft.values.items()},
                 links=dict(draft.links),
             )
             for draft in self.drafts()
         }
-        named = self.result._asdict() if hasattr(self.result, "_asdict") else {"result": self.result}
+        named = (
+            self.result._asdict() if hasattr(self.result, "_asdict") else {"result": self.result}
+        )
         outputs = {name: str(ref) for name, ref in named.items() if isinstance(ref, Ref)}
         return Workflow(
-            title=title, params={name: Param(to=to) for name, to in lists.items()}, nodes=nodes, outputs=outputs
+            title=title,
+            params={name: Param(to=to) for name, to in lists.items()},
+            nodes=nodes,
+            outputs=outputs,
         )
 
 
@@ -175,8 +210,9 @@ def read_workflow(source: Path | str) -> Workflow:
         content = path.read_bytes()
     except FileNotFoundError as cause:
         raise FileError(f"there is no file {str(path)!r}", "check the path") from cause
-    except OSError as cause:
-        raise FileError(f"{str(path)!r} can't be read: {cause.strerror}") from cause
+    except (OSError, ValueError) as cause:
+        told = getattr(cause, "strerror", None) or cause
+        raise FileError(f"{str(path)!r} can't be read: {told}") from cause
     if content.startswith(b"\x89PNG"):
         return parse_workflow(_text_of_png(path), str(path))
     try:
@@ -189,14 +225,23 @@ def read_workflow(source: Path | str) -> Workflow:
 def parse_workflow(text: str, origin: str = "the workflow") -> Workflow:
     """Read a workflow from JSON text. Raises `WorkflowError` with every fault of its shape."""
     try:
-        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+        data = json.loads(
+            text,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique_keys,
+        )
     except json.JSONDecodeError as cause:
         message = f"{origin} is not JSON: {cause.msg} at line {cause.lineno}, column {cause.colno}"
-        raise WorkflowError([Issue("not_json", message, hint="check the text around that place")]) from cause
+        raise WorkflowError(
+            [Issue("not_json", message, hint="check the text around that place")]
+        ) from cause
     except ValueError as cause:
         raise WorkflowError([Issue("not_json", f"{origin} is not JSON: {cause}")]) from cause
     except RecursionError as cause:
-        raise WorkflowError([Issue("not_json", f"{origin} is nested too deeply to be a workflow")]) from cause
+        raise WorkflowError(
+            [Issue("not_json", f"{origin} is nested too deeply to be a workflow")]
+        ) from cause
     return workflow_of(data, origin)
 
 
@@ -204,11 +249,19 @@ def workflow_of(data: Any, origin: str = "the workflow") -> Workflow:
     """A workflow from JSON data. Raises `WorkflowError` with every fault of its shape."""
     if not isinstance(data, dict) or not ("format" in data or "nodes" in data):
         hint = f'a workflow is an object {{"format": "{FORMAT}", "nodes": {{...}}}}'
-        raise WorkflowError([Issue("not_a_workflow", f"{origin} is JSON of another shape", hint=hint)])
+        raise WorkflowError(
+            [Issue("not_a_workflow", f"{origin} is JSON of another shape", hint=hint)]
+        )
     if data.get("format") != FORMAT:
         found = data.get("format", "none")
-        hint = "a newer graphengine may read it" if str(found).startswith("graphengine/") else f'write "{FORMAT}"'
-        raise WorkflowError([Issue("unknown_format", f"{origin} has format {found!r}, not {FORMAT!r}", hint=hint)])
+        hint = (
+            "a newer graphengine may read it"
+            if str(found).startswith("graphengine/")
+            else f'write "{FORMAT}"'
+        )
+        raise WorkflowError(
+            [Issue("unknown_format", f"{origin} has format {found!r}, not {FORMAT!r}", hint=hint)]
+        )
     try:
         return Workflow.model_validate(data)
     except ValidationError as cause:
@@ -220,8 +273,8 @@ def _shape_issue(error: Mapping[str, Any]) -> Issue:
     node = place[1] if len(place) > 1 and place[0] == "nodes" else None
     where = ".".join(map(str, place))
     if error["type"] == "extra_forbidden":
-        model: type[Record] = {"nodes": Node, "params": Param}.get(str(place[0]), Workflow) if len(place) > 1 else Workflow
-        known = model.model_fields
+        models: dict[str, type[Record]] = {"nodes": Node, "params": Param} if place[1:] else {}
+        known = models.get(str(place[0]), Workflow).model_fields
         hint = nearest(str(place[-1]), known) or f"known here: {', '.join(known)}"
         return Issue("unknown_key", f"{where}: unknown key {place[-1]!r}", node=node, hint=hint)
     given = json.dumps(error["input"], default=str)
@@ -231,6 +284,13 @@ def _shape_issue(error: Mapping[str, Any]) -> Issue:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large for a number")
+    return number
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -249,7 +309,7 @@ def _text_of_png(path: Path) -> str:
         with Image.open(path) as image:
             image.load()
             text = getattr(image, "text", {}).get(PNG_KEY)
-    except (OSError, SyntaxError, ValueError) as cause:
+    except Exception as cause:  # whatever a decoder says about bytes from anywhere
         raise FileError(f"{str(path)!r} is a damaged PNG: {cause}") from cause
     if text is None:
         hint = "only pictures that graphengine saved, unedited, can be run again"
