@@ -85,7 +85,7 @@ _HOMES = {
     "vae": ("decode_latent", "encode_image"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME)
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -37,7 +37,8 @@ def read_image(path: Path) -> tuple[Tensor, Tensor]:
     Turned upright as its EXIF data says; of an animation all frames that have the size of the
     first. Raises `FileError` for what is no whole picture.
     """
-    images, masks = [], []
+    images: list[Tensor] = []
+    masks: list[Tensor] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -76,13 +76,14 @@ def _quiet() -> Iterator[None]:
     """No progress bars on the terminal: `Progress` tells what is going on."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
