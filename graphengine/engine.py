@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -56,7 +57,7 @@ class Engine:
         if isinstance(source, (Workflow, Graph)):
             return source
         path = Path(source)
-        if path.suffix or "\0" in str(path) or path.exists():
+        if path.suffix or "\0" in str(path) or os.path.exists(path):  # Path.exists raises for a long name
             return read_workflow(path)
         try:
             file = self.files.resolve("workflows", f"{source}.json")

@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     cache_disk: ByteSize = Field(
         default=ByteSize(10 * 1024**3), description="Bytes of results kept on disk."
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|(cpu|cuda|mps|xpu)(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps, xpu."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -18,6 +18,8 @@ from graphengine.ref import Answer, Ref
 from graphengine.spec import NodeSpec, json_form, spec_of
 
 FORMAT = "graphengine/1"
+LARGEST = 64 * 2**20
+"""Bytes of a workflow file at most."""
 PNG_KEY = "graphengine"
 """The text chunk of a PNG that carries the workflow which drew it."""
 
@@ -207,7 +209,8 @@ def read_workflow(source: Path | str) -> Workflow:
     """
     path = Path(source)
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
     except FileNotFoundError as cause:
         raise FileError(f"there is no file {str(path)!r}", "check the path") from cause
     except (OSError, ValueError) as cause:
@@ -215,6 +218,8 @@ def read_workflow(source: Path | str) -> Workflow:
         raise FileError(f"{str(path)!r} can't be read: {told}") from cause
     if content.startswith(b"\x89PNG"):
         return parse_workflow(_text_of_png(path), str(path))
+    if len(content) > LARGEST:
+        raise FileError(f"{str(path)!r} is too large for a workflow", "give a workflow file, or a PNG that carries one")
     try:
         return parse_workflow(content.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError as cause:
