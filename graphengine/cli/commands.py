@@ -161,7 +161,7 @@ def _with_workflow(context: typer.Context, command: Callable[..., None], given: 
         flags.show_help(fixed, name, command.__doc__ or "")
         session.code = 0 if given["help"] else 2
         return
-    taken = [text for parameter in fixed for text in parameter.annotation.__metadata__[0].param_decls or ()]
+    taken = [text for option in context.command.params for text in (*option.opts, *option.secondary_opts)]
     opened = perform.open_workflow(options, taken)
     if given["help"]:
         params = flags.parameters_of(opened.flags, f"Params of {opened.title}")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import TextIO
+from collections.abc import Sequence
 
 import typer
 
 from graphengine.cli.answer import Answer, invalid
 from graphengine.cli.commands import NAME, Session, app
 from graphengine.cli.interrupts import Interrupts
+from graphengine.cli.streams import descriptor_of, diverted, standard_streams
 from graphengine.cli.terminal import Terminal
 from graphengine.errors import GraphEngineError, Issue, WorkflowError
 from graphengine.events import Failure
@@ -22,14 +21,15 @@ from graphengine.events import Failure
 def enter(arguments: Sequence[str]) -> int:
     """Serve one command line. Returns the exit code."""
     as_json = "--json" in arguments
-    with _streams(as_json) as (stdout, stderr):
+    with standard_streams() as (stdout, stderr):
         terminal = Terminal(stdout, stderr, debug="--debug" in arguments or bool(os.environ.get("GRAPHENGINE_DEBUG")))
         words = (Answer("cancelled").json() + "\n").encode() if as_json else b""
-        interrupts = Interrupts(words, _descriptor(stdout))
+        interrupts = Interrupts(words, descriptor_of(stdout))
         session = Session(terminal, interrupts, as_json)
         with interrupts.installed():
             try:
-                _serve(session, arguments)
+                with diverted() if as_json else contextlib.nullcontext():
+                    _serve(session, arguments)
                 stdout.flush()
             except BrokenPipeError:  # whoever read has read enough
                 return session.code or 1
@@ -68,29 +68,3 @@ def _internal(session: Session, cause: Exception) -> None:
     hint = "please report it with what --debug shows" if not session.terminal.debug else "please report it"
     failure = Failure("", NAME, "internal", message, hint, traceback=traceback.format_exc())
     session.give(Answer("failed", failed=[failure]), session.title)
-
-
-@contextlib.contextmanager
-def _streams(as_json: bool) -> Iterator[tuple[TextIO, TextIO]]:
-    """Standard output and error. With `as_json`, all that others write to descriptor 1 goes to standard error."""
-    devnull = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed below
-    stdout, stderr = sys.stdout or devnull, sys.stderr or devnull
-    for stream in (stdout, stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    with devnull, contextlib.ExitStack() as stack:
-        if as_json:
-            if _descriptor(stdout) == 1 and _descriptor(stderr) == 2:
-                stdout.flush()
-                stdout = stack.enter_context(os.fdopen(os.dup(1), "w", encoding="utf-8"))
-                os.dup2(2, 1)
-                stack.callback(os.dup2, stdout.fileno(), 1)
-            stack.enter_context(contextlib.redirect_stdout(stderr))
-        yield stdout, stderr
-
-
-def _descriptor(stream: TextIO) -> int:
-    try:
-        return stream.fileno()
-    except (OSError, ValueError, AttributeError):
-        return -1

@@ -40,7 +40,7 @@ class Flag:
     @property
     def metavar(self) -> str:
         if self.negative:
-            return "/ " + self.negative
+            return " "
         if self.target is None or not self.target.widget:
             return "VALUE"
         if options_of(self.target):

@@ -184,9 +184,11 @@ def read_settings(**given: Any) -> Settings:
     except ValidationError as cause:
         issues = []
         for error in cause.errors():
-            name = ".".join(map(str, error["loc"]))
-            place = f"GRAPHENGINE_{name.upper()}, or {name} in graphengine.toml"
-            issues.append(Issue("bad_setting", f"the setting {name} is wrong: {error['msg']}", hint=f"look at {place}"))
+            name = str(error["loc"][0]) if error["loc"] else "settings"
+            known = Settings.model_fields.get(name)
+            place = f"--{name}" if name in given else f"GRAPHENGINE_{name.upper()} (or {name} in graphengine.toml)"
+            wanted = known.description if known and error["type"] == "string_pattern_mismatch" else error["msg"]
+            issues.append(Issue("bad_setting", f"{place} is {error['input']!r}, but it takes: {wanted}"))
         raise WorkflowError(issues) from cause
     except (SettingsError, ValueError) as cause:  # a list that is no JSON, a file that is no TOML
         detail = f": {cause.__cause__}" if cause.__cause__ else ""

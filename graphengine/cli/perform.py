@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from graphengine.cli.answer import Answer, answer_of
 from graphengine.cli.flags import Flag, flags_of, parse_flags
+from graphengine.cli.streams import diverted
 from graphengine.cli.values import with_sets
 from graphengine.errors import WorkflowError
 
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 class Opened:
     """A workflow that was found, with the engine that will run it and the flags that its params are."""
 
+    file: str
     engine: Engine
     workflow: Workflow
     flags: Sequence[Flag]
 
     @property
     def title(self) -> str:
-        return self.workflow.title or "the workflow"
+        return self.workflow.title or self.file
 
 
 def open_workflow(options: Options, taken: Sequence[str]) -> Opened:
@@ -45,14 +46,15 @@ def open_workflow(options: Options, taken: Sequence[str]) -> Opened:
     from graphengine.default import default_engine
     from graphengine.workflow import Workflow, parse_workflow
 
-    engine = default_engine(options.settings(), use_cache=not options.no_cache)
+    with diverted():  # packs are imported, and may print
+        engine = default_engine(options.settings(), use_cache=not options.no_cache)
     if options.file == "-":
         found = parse_workflow(sys.stdin.read(), "stdin")
     else:
         opened = engine.open(options.file)
         assert isinstance(opened, Workflow), "a file holds no graph"
         found = opened
-    return Opened(engine, found, flags_of(found, engine.registry, taken))
+    return Opened(options.file, engine, found, flags_of(found, engine.registry, taken))
 
 
 def plan_of(opened: Opened, options: Options, arguments: Sequence[str], name: str) -> Plan:
@@ -87,7 +89,7 @@ def run(
     if explanations and not quiet:
         terminal.explanations(explanations)
     started = time.perf_counter()
-    with display_for(terminal, opened.title) as display, contextlib.redirect_stdout(sys.stderr):
+    with display_for(terminal, opened.title) as display, diverted():
         report = execute(opened.engine, plan, options.fail_fast, display.show, display.cancelling, interrupts)
     answer = answer_of(report, explanations)
     if interrupts.count and answer.status != "success":

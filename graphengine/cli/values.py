@@ -58,6 +58,9 @@ def read_value(text: str, target: Input | None, literal: bool = False) -> Any:
 
 def checked(option: str, place: str, target: Input, value: Any) -> Issue | None:
     """What is wrong with the value that an option gives to an input, told in terms of the option."""
+    if isinstance(value, str) and not value.isascii() and value.encode(errors="replace").decode() != value:
+        node, _, key = place.rpartition(".")
+        return Issue("bad_value", f"{option} is no Unicode text", node, key, "write it in UTF-8")
     try:
         target.check(value)
     except (ValueError, TypeError) as cause:
