@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from graphengine.check import options_of, range_of
+from graphengine.check import options_of
+from graphengine.cli.values import range_words
 from graphengine.errors import Issue, WorkflowError, nearest
 from graphengine.spec import MISSING, json_form
 
@@ -31,9 +32,8 @@ def chosen(registry: Registry, word: str | None) -> list[NodeSpec]:
         return [registry[word]]
     found = [spec for spec in specs if f"{spec.id}.".startswith(f"{word}.") or spec.category == word]
     if not found:
-        hint = registry.nearest(word)
-        if not nearest(word, registry):
-            hint = f"{hint} `graphengine nodes` lists all of them"
+        known = nearest(word, [*registry, *(spec.category for spec in specs)])
+        hint = known or f"{registry.nearest(word)} `graphengine nodes` lists all of them"
         raise WorkflowError([Issue("unknown_type", f"there is no node type and no category {word!r}", hint=hint)])
     return found
 
@@ -149,8 +149,8 @@ def _about(target: Input) -> str:
     options = options_of(target)
     schema: Mapping[str, Any] = target.schema()
     facts = [
-        f"one of: {', '.join(options)}" if options else range_of(target) or "",
+        f"one of: {', '.join(options)}" if options else range_words(target),
         f"a file in the {target.file.folder} folder" if target.file else "",
         "a colour, #rrggbb" if schema.get("x-widget", {}).get("kind") == "color" else "",
     ]
-    return "; ".join(filter(None, [target.description, *facts]))
+    return " ".join(filter(None, [target.description, *(f"[{fact}]" for fact in facts if fact)]))

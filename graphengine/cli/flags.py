@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from graphengine.check import options_of, range_of
-from graphengine.cli.values import checked, kinds_of, read_value
+from graphengine.check import options_of
+from graphengine.cli.values import checked, kinds_of, range_words, read_value
 from graphengine.spec import MISSING
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Flag:
             facts.append(f"it feeds {self.place}, which is not known here")
         elif self.target.widget:
             options = options_of(self.target)
-            facts.append(f"one of: {', '.join(options)}" if options else _range(self.target))
+            facts.append(f"one of: {', '.join(options)}" if options else range_words(self.target))
         if self.default is not MISSING:
             facts.append(f"default: {_shown(self.default)}")
         elif self.target is None or self.target.required:
@@ -178,13 +178,6 @@ def _free_name(name: str, yes_or_no: bool, used: set[str]) -> tuple[str, str | N
         if option not in used and negative not in used:
             return option, negative
     raise AssertionError("one of so many names is free")
-
-
-def _range(target: Input) -> str:
-    """`1 to 100`. An end that only says what 64 bits can hold is left out."""
-    words = (range_of(target) or "").removeprefix("it takes ")
-    words = re.sub(r", at most 1844674407\d+|, at most 922337203\d+", "", words)
-    return re.sub(r"at least (\S+), at most (\S+)", r"\1 to \2", words)
 
 
 def _words(name: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphengine.check import bad_value
+from graphengine.check import bad_value, range_of
 from graphengine.errors import Issue, nearest
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ def kinds_of(target: Input) -> set[str]:
     """The JSON types an input takes, apart from null; empty if it takes anything."""
     kinds = {str(arm.get("type", "")) for arm in arms_of(target.schema())} - {"null"}
     return set() if "" in kinds else kinds
+
+
+def range_words(target: Input) -> str:
+    """`1 to 100`. An end that only says what 64 bits can hold is left out."""
+    words = (range_of(target) or "").removeprefix("it takes ")
+    words = re.sub(r", at most 1844674407\d+|, at most 922337203\d+", "", words)
+    return re.sub(r"at least (\S+), at most (\S+)", r"\1 to \2", words)
 
 
 def read_value(text: str, target: Input | None, literal: bool = False) -> Any:
