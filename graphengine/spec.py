@@ -64,8 +64,8 @@ class Input:
         from pydantic import ConfigDict, TypeAdapter
 
         hint = Any if isinstance(self.hint, TypeVar) else self.hint
-        if is_typeddict(hint):  # it has a configuration of its own
-            return TypeAdapter(hint)
+        if is_typeddict(hint):  # pydantic reads it from Python 3.12 on only
+            hint = dict[str, Any]
         return TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 
     def check(self, value: Any) -> Any:
