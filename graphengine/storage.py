@@ -58,9 +58,11 @@ class Arrays:
         return int(value.nbytes)
 
     def save(self, tensors: Mapping[str, Any]) -> bytes:
+        from numpy import asarray
         from safetensors.numpy import save
 
-        return save(dict(tensors))
+        # safetensors writes the memory as it lies, so a transposed view must be laid out first
+        return save({name: asarray(array, order="C") for name, array in tensors.items()})
 
     def load(self, data: bytes) -> dict[str, Any]:
         from safetensors.numpy import load
@@ -80,15 +82,17 @@ class Storage:
         seen: set[int] = set()
         while stack:
             item = stack.pop()
-            total += sys.getsizeof(item, 64)
             if type(item) in SCALARS:
+                total += sys.getsizeof(item)
                 continue
             if id(item) in seen:
                 continue
             seen.add(id(item))
             if self.tensors.holds(item):
                 total += self.tensors.size(item)
-            elif isinstance(item, dict):
+                continue
+            total += sys.getsizeof(item, 64)
+            if isinstance(item, dict):
                 stack.extend((*item.keys(), *item.values()))
             elif isinstance(item, (list, tuple, set, frozenset)):
                 stack.extend(item)
