@@ -102,7 +102,16 @@ def test_nan_comes_round() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {1}, lambda: 1, np.array([object()]), np.array(["text"]), Blocked("x"), Ref("a", "b"), int],
+    [
+        object(),
+        {1},
+        lambda: 1,
+        np.array([object()]),
+        np.array(["text"]),
+        Blocked("x"),
+        Ref("a", "b"),
+        int,
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_what_has_no_form_on_disk(value: Any) -> None:
@@ -214,7 +223,16 @@ def spoil(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["empty", "garbage", "folder", "cut0.01", "cut0.5", "cut0.99", *(f"flip{i / 20}" for i in range(20))]
+    "how",
+    [
+        "empty",
+        "garbage",
+        "folder",
+        "cut0.01",
+        "cut0.5",
+        "cut0.99",
+        *(f"flip{i / 20}" for i in range(20)),
+    ],
 )
 def test_a_damaged_entry_is_a_miss_and_replaced(tmp_path: Path, how: str, caplog: Any) -> None:
     cache = disk(tmp_path)

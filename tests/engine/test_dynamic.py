@@ -103,7 +103,9 @@ def typo() -> int | Graph:
 @pytest.fixture
 def lab(board: Any) -> Any:
     CALLS.clear()
-    board.build([switch, step, loop, gate, odd, join, maybe, half, front, twice, pair, forged, typo])
+    board.build(
+        [switch, step, loop, gate, odd, join, maybe, half, front, twice, pair, forged, typo]
+    )
     return board
 
 
@@ -111,7 +113,9 @@ def lab(board: Any) -> Any:
 
 
 @pytest.mark.parametrize(("condition", "value", "call"), [(True, 2, "1+1"), (False, 3, "1+2")])
-def test_the_branch_not_taken_makes_no_call(lab: Any, condition: bool, value: int, call: str) -> None:
+def test_the_branch_not_taken_makes_no_call(
+    lab: Any, condition: bool, value: int, call: str
+) -> None:
     flow = f"""
 a = one()
 b = add(a=a.result, b=1)
@@ -127,12 +131,16 @@ d = add(a=s.result, b=10)
 
 
 def test_a_failing_branch_not_taken_harms_nobody(lab: Any) -> None:
-    report = lab.run("x = broken()\na = one()\ns = switch(condition=False, yes=x.result, no=a.result)")
+    report = lab.run(
+        "x = broken()\na = one()\ns = switch(condition=False, yes=x.result, no=a.result)"
+    )
     assert (report.status, report["s.result"]) == ("success", 1)
 
 
 def test_a_failing_branch_taken_skips_the_switch(lab: Any) -> None:
-    report = lab.run("x = broken()\na = one()\ns = switch(condition=True, yes=x.result, no=a.result)")
+    report = lab.run(
+        "x = broken()\na = one()\ns = switch(condition=True, yes=x.result, no=a.result)"
+    )
     assert (report.skipped, len(report.failures)) == ({"s": "x failed"}, 1)
 
 
@@ -278,14 +286,18 @@ def test_what_is_never_cached_is_not_hidden_by_the_node_that_grew_it(lab: Any) -
 
 
 def test_blocked_skips_what_is_behind_and_fails_nothing(lab: Any) -> None:
-    report = lab.run("g = gate(a=1, open=False)\nb = add(a=g.result)\nc = add(a=b.result)\nd = one()")
+    report = lab.run(
+        "g = gate(a=1, open=False)\nb = add(a=g.result)\nc = add(a=b.result)\nd = one()"
+    )
     assert (report.status, report["d.result"]) == ("success", 1)
     assert dict(report.skipped) == {"b": "shut", "c": "shut"}
     assert lab.calls == ["one"]
 
 
 def test_blocked_items_are_left_out_of_a_list(lab: Any) -> None:
-    report = lab.run("a = span(stop=5)\nb = odd(a=a.result)\nc = add(a=b.result)\nd = total(items=c.result)")
+    report = lab.run(
+        "a = span(stop=5)\nb = odd(a=a.result)\nc = add(a=b.result)\nd = total(items=c.result)"
+    )
     assert report["d.result"] == 6
     assert set(lab.calls) >= {"1+1", "3+1"} and "0+1" not in lab.calls
 
@@ -294,18 +306,24 @@ def test_blocked_items_are_left_out_of_a_list(lab: Any) -> None:
 
 
 def test_a_node_is_mapped_over_a_list(lab: Any) -> None:
-    report = lab.run("a = span(stop=3)\nb = add(a=a.result, b=10)\nc = add(a=b.result)\nd = total(items=c.result)")
+    report = lab.run(
+        "a = span(stop=3)\nb = add(a=a.result, b=10)\nc = add(a=b.result)\nd = total(items=c.result)"
+    )
     assert report["d.result"] == 11 + 12 + 13
     assert len([call for call in lab.calls if call.endswith("+10")]) == 3
 
 
 def test_lists_of_one_length_go_in_step_and_one_item_serves_all(lab: Any) -> None:
-    report = lab.run("a = span(stop=3)\nb = span(stop=1)\nc = add(a=a.result, b=a.result)\nd = add(a=c.result, b=b.result)")
+    report = lab.run(
+        "a = span(stop=3)\nb = span(stop=1)\nc = add(a=a.result, b=a.result)\nd = add(a=c.result, b=b.result)"
+    )
     assert report["d.result"] == [0, 2, 4]
 
 
 def test_lists_of_different_lengths_are_told(lab: Any) -> None:
-    (failure,) = lab.run("a = span(stop=3)\nb = span(stop=2)\nc = add(a=a.result, b=b.result)").failures
+    (failure,) = lab.run(
+        "a = span(stop=3)\nb = span(stop=2)\nc = add(a=a.result, b=b.result)"
+    ).failures
     assert (failure.node, failure.message) == (
         "c",
         "lists of different lengths come in: a has 3, b has 2",
@@ -365,7 +383,9 @@ def test_items_of_a_whole_list_are_checked(lab: Any) -> None:
 
 
 def test_optional_inputs(lab: Any) -> None:
-    report = lab.run("a = maybe()\nb = one()\nc = maybe(a=b.result, later=b.result)\nd = maybe(a=None)")
+    report = lab.run(
+        "a = maybe()\nb = one()\nc = maybe(a=b.result, later=b.result)\nd = maybe(a=None)"
+    )
     assert [report[f"{name}.result"] for name in "acd"] == ["None -", "1 ref", "None -"]
 
 
@@ -404,7 +424,9 @@ def test_async_nodes_run_beside_each_other_and_hold_no_slot(board: Any) -> None:
         return 1
 
     board.build([fetch, work], slots=1)
-    report = board.run("a = span(stop=3)\nf = fetch(a=a.result)\nt = total(items=f.result)\nw = work()")
+    report = board.run(
+        "a = span(stop=3)\nf = fetch(a=a.result)\nt = total(items=f.result)\nw = work()"
+    )
     assert (report["t.result"], together) == (3, [3, 3, 3])
 
 
@@ -443,7 +465,9 @@ def test_a_failing_async_node_is_a_failure(board: Any) -> None:
         raise ValueError("no answer")
 
     board.build([bad])
-    assert board.run("a = bad()\nb = add(a=a.result)").failures[0].message == "ValueError: no answer"
+    assert (
+        board.run("a = bad()\nb = add(a=a.result)").failures[0].message == "ValueError: no answer"
+    )
 
 
 # --- a workflow as a node
@@ -482,7 +506,9 @@ def test_a_param_to_a_called_workflow_is_mapped_over_a_list(lab: Any, drawing: A
     assert lab.run("a = span(stop=3)\nb = call(start=a.result)")["b.result"] == [5, 6, 7]
 
 
-def test_an_unknown_param_of_a_called_workflow_is_a_failure_with_a_hint(lab: Any, drawing: Any) -> None:
+def test_an_unknown_param_of_a_called_workflow_is_a_failure_with_a_hint(
+    lab: Any, drawing: Any
+) -> None:
     flow = saved(drawing)
 
     @node

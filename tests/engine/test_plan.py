@@ -103,7 +103,13 @@ CASES = {
     "a = add(a='7')": ("wrong_type", "a", "a", 'a is "7", wanted an integer', "without quotes"),
     "a = add(a=1.5)": ("wrong_type", "a", "a", "a is 1.5", None),
     "a = add(a=None)": ("wrong_type", "a", "a", "a is null", None),
-    "a = tune(on='false')": ("wrong_type", "a", "on", '"false", wanted a boolean', "without quotes"),
+    "a = tune(on='false')": (
+        "wrong_type",
+        "a",
+        "on",
+        '"false", wanted a boolean',
+        "without quotes",
+    ),
     "a = tune(on=0)": ("wrong_type", "a", "on", "on is 0", None),
     "a = tune(level=1.5)": ("out_of_range", "a", "level", "1.5", "at least 0, at most 1"),
     "a = tune(steps=9)": ("out_of_range", "a", "steps", "9", "more than 0, a multiple of 8"),
@@ -167,7 +173,9 @@ def test_one_problem(lab: Any, text: str) -> None:
 
 def test_all_problems_at_once(lab: Any) -> None:
     alone = [text for text in CASES if "\n" not in text]
-    lines = [text.replace("a = ", f"n{i} = ").replace("=a.", f"=n{i}.") for i, text in enumerate(alone)]
+    lines = [
+        text.replace("a = ", f"n{i} = ").replace("=a.", f"=n{i}.") for i, text in enumerate(alone)
+    ]
     found = problems(
         lab,
         "\n".join(lines),

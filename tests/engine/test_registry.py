@@ -36,7 +36,10 @@ def load(folder: Path) -> Registry:
 
 def test_files_and_folders_with_and_without_init(tmp_path: Path) -> None:
     write(tmp_path / "single.py", NODE.format(id="x.single", n=1))
-    write(tmp_path / "bare" / "inner.py", "from .help import TWO\n" + NODE.format(id="x.bare", n="TWO"))
+    write(
+        tmp_path / "bare" / "inner.py",
+        "from .help import TWO\n" + NODE.format(id="x.bare", n="TWO"),
+    )
     write(tmp_path / "bare" / "help.py", "TWO = 2")
     write(tmp_path / "packed" / "__init__.py", NODE.format(id="x.packed", n=3))
     write(tmp_path / "packed" / "more.py", NODE.format(id="x.more", n=4))
@@ -118,7 +121,10 @@ def test_the_library_that_a_pack_imports_is_part_of_it(tmp_path: Path, monkeypat
     write(library / "diffusion" / "sample.py", "STEPS = 1")
     monkeypatch.setattr(signature, "__file__", str(library / "signature.py"))
     packs = tmp_path / "packs"
-    write(packs / "uses.py", NODE.format(id="uses", n=1) + "\n\ndef g():\n    from graphengine.diffusion import x")
+    write(
+        packs / "uses.py",
+        NODE.format(id="uses", n=1) + "\n\ndef g():\n    from graphengine.diffusion import x",
+    )
     write(packs / "plain.py", NODE.format(id="plain", n=1))
     before = load(packs)
     write(library / "diffusion" / "sample.py", "STEPS = 2")

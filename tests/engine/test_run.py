@@ -96,7 +96,9 @@ def test_an_int_is_a_float_and_1_and_true_are_kept_apart(board: Any) -> None:
         return x
 
     board.build([half, same])
-    plan = board.plan("a = half(x=3)\nb = half(x=3.0)\nc = same(x=1)\nd = same(x=1.0)\ne = same(x=True)")
+    plan = board.plan(
+        "a = half(x=3)\nb = half(x=3.0)\nc = same(x=1)\nd = same(x=1.0)\ne = same(x=True)"
+    )
     signature = {name: step.signature for name, step in plan.steps.items()}
     assert signature["a"] == signature["b"]
     assert len({signature[name] for name in "cde"}) == 3
@@ -144,7 +146,9 @@ def test_a_failure_stops_what_depends_on_it_and_nothing_else(board: Any) -> None
 
 
 def test_every_failure_is_reported(board: Any) -> None:
-    report = board.run("a = broken(a=1)\nb = broken(a=2)\nc = add(a=a.result, b=b.result)\nd = one()")
+    report = board.run(
+        "a = broken(a=1)\nb = broken(a=2)\nc = add(a=a.result, b=b.result)\nd = one()"
+    )
     assert {failure.node for failure in report.failures} == {"a", "b"}
     assert (set(report.skipped), report["d.result"]) == ({"c"}, 1)
 
@@ -185,7 +189,9 @@ def test_inputs_are_clipped_and_causes_chained(board: Any) -> None:
     assert "OSError: the disk" in failure.traceback
 
 
-@pytest.mark.parametrize("cause", [SystemExit(3), KeyboardInterrupt(), Cancelled(), GeneratorExit()])
+@pytest.mark.parametrize(
+    "cause", [SystemExit(3), KeyboardInterrupt(), Cancelled(), GeneratorExit()]
+)
 def test_whatever_a_node_raises_is_its_failure(board: Any, cause: BaseException) -> None:
     @node
     def rude() -> int:
@@ -381,7 +387,9 @@ def test_a_cancel_that_comes_too_late_changes_nothing(board: Any) -> None:
 def test_cancel_before_the_start(board: Any) -> None:
     from graphengine.run import Run
 
-    run = Run(board.plan("a = one()"), board.engine._planner, board.engine.cache, board.engine.worker)
+    run = Run(
+        board.plan("a = one()"), board.engine._planner, board.engine.cache, board.engine.worker
+    )
     run.cancel()
     assert asyncio.run(run.execute()).status == "cancelled"
     assert board.calls == []
