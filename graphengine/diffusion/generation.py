@@ -59,6 +59,7 @@ def ksampler(
         weight = next(unet.parameters())
 
         def network(x: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+            remarks.check()
             answer: Tensor = unet(
                 x.to(weight), timesteps, encoder_hidden_states=tokens.to(weight), return_dict=False
             )[0]

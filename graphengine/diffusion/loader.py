@@ -87,7 +87,7 @@ def load_checkpoint(folder: Path, digest: Callable[[Path], str] | None = None) -
     )
     encoder = TextEncoder(
         folder=folder / "text_encoder",
-        digest=digest(folder / "text_encoder"),
+        digest=f"{digest(folder / 'text_encoder')}+{digest(tokenizer)}",
         tokenizer=tokenizer,
         width=text["hidden_size"],
         layers=text["num_hidden_layers"],

@@ -38,25 +38,30 @@ def sample(
     progress: Progress | None = None,
     preview: Preview | None = None,
 ) -> Tensor:
-    """Noise a batch of latents and denoise it along `sigmas`. Needs no model but `denoise`:
+    """Noise a batch of latents and denoise it along `sigmas`. The only model it needs is `denoise`:
 
-        table = noise_table()                        # Stable Diffusion's 1000 levels
-        sigmas = levels(table, "karras", 20)         # 21 falling levels, the last is 0
-        clean = sample(denoise, torch.zeros(1, 4, 8, 8), sigmas, sampler="dpmpp_2m", seed=42,
-                       sigma_max=table.sigma_max)
+        table = noise_table()                  # Stable Diffusion's 1000 levels
+        sigmas = levels(table, "karras", 20)   # 21 falling levels, the last is 0
 
-    `denoise(x, sigma)` answers the clean latent in x [1, channels, h, w] float32 at noise level
-    sigma (a float). `latent`: float32 [batch, channels, h, w], in the model's numbers; zeros to
-    start from noise alone. Every item of the batch is run by itself, so its result is the same to
-    the last bit wherever it stands and whatever stands beside it.
+        def denoise(x, sigma):                 # exact, for data that are normal with variance 1
+            return x / (1 + sigma**2)
 
-    `sigma_max`: the largest level of the model. A run that starts there begins with latent + noise
-    * sqrt(1 + sigma^2), any other with latent + noise * sigma. `noise_index`: the number of each
-    item's noise, its position if not given. `noise_mask`: [1 or batch, height, width], any
-    resolution; 1 is sampled, 0 keeps the latent. `add_noise=False` starts from the latent as it is
-    (the rest of a run that was cut in two). `step_noise_from`: "item" gives each item its own
-    stream for the noise that ancestral samplers add; "batch" draws it for the whole batch at once,
-    as some other tools do, and then an item of a batch depends on the batch's size.
+        data = sample(denoise, torch.zeros(1, 4, 64, 64), sigmas, sampler="dpmpp_2m", seed=42,
+                      sigma_max=table.sigma_max)
+
+    `denoise(x, sigma)` answers the clean latent in x [1, channels, h, w], float32, at noise level
+    sigma, a float. `latent`: float32 [batch, channels, h, w], in the model's numbers; zeros to
+    start from noise alone. Every item of the batch is run by itself: a network's last bits change
+    with the size of a batch, and an item shall be the same wherever it stands. (They change with
+    the number of CPU threads too; that is for the caller to keep.)
+
+    `sigma_max`: the largest level of the model. A run that starts there begins with
+    latent + noise * sqrt(1 + sigma^2), any other with latent + noise * sigma. `noise_index`: the
+    number of each item's noise, its position if not given. `noise_mask`: [1 or batch, height,
+    width], any resolution; 1 is sampled, 0 keeps the latent. `add_noise=False` starts from the
+    latent as it is (the rest of a run that was cut in two). `step_noise_from`: "item" gives each
+    item its own stream for the noise that ancestral samplers add; "batch" draws it for the whole
+    batch at once, as some other tools do, and then an item depends on the size of its batch.
 
     Returns the result, [batch, channels, h, w]; with fewer than two levels the latent itself.
     Raises `ModelError` when the model answers NaN or infinity, `Cancelled` out of `progress`,

@@ -128,8 +128,9 @@ def _frame(tokenizer: Any, content: list[tuple[int, float]], length: int) -> Chu
 
 
 def parse_weights(text: str) -> list[Piece]:
-    """Read the brackets: `a (b (c:2):0.5)` -> a 1, b 0.5, c 2. Never fails; what is no group is
-    text.
+    """Read the brackets: `a (b (c:2):0.5)` -> a 1, b 0.5, c 2.
+
+    Never fails: what is no group is text.
     """
     marks = list(_marks(text))
     partner = _pair(marks)
@@ -142,27 +143,25 @@ def parse_weights(text: str) -> list[Piece]:
             pieces.append(Piece("".join(run), weights[-1]))
             run.clear()
 
-    ends: dict[int, int] = {}  # position of a closing bracket -> where the group's number starts
+    closing: set[int] = set()
+    numbers: dict[int, int] = {}  # where the number of a group starts -> where the group closes
     position = 0
     while position < len(marks):
+        position = numbers.get(position, position)
         mark = marks[position]
         if mark == "(" and position in partner:
             finish()
             close = partner[position]
             number, at = _number(marks, position, close)
             weights.append(weights[-1] * EMPHASIS if number is None else number)
-            ends[close] = at
-        elif position in ends:
+            closing.add(close)
+            numbers[at] = close
+        elif position in closing:
             finish()
             weights.pop()
         else:
             run.append(mark[-1])
         position += 1
-        close_at = next(
-            (close for close, at in ends.items() if at == position and close > position), None
-        )
-        if close_at is not None:
-            position = close_at
     finish()
     return pieces
 
@@ -185,10 +184,13 @@ def _pair(marks: list[str]) -> dict[int, int]:
 
 
 def _number(marks: list[str], start: int, close: int) -> tuple[float | None, int]:
-    """The number at the end of a group, and the position of its colon (of the closing bracket, if
-    there is none).
+    """The number at the end of a group, and where its colon is.
+
+    Without a number the second is the closing bracket itself.
     """
     for position in range(close - 1, start + 1, -1):
+        if marks[position] in "()":
+            break
         if marks[position] == ":":
             try:
                 number = float("".join(marks[position + 1 : close]))

@@ -126,7 +126,10 @@ class Model(Weights):
 
 @dataclass(frozen=True)
 class TextEncoder(Weights):
-    """A CLIP text model and its tokenizer. `skip`: how many of its last layers are left out."""
+    """A CLIP text model and its tokenizer. `skip`: how many of its last layers are left out.
+
+    Its digest is of both folders, for the two are loaded together.
+    """
 
     tokenizer: Path
     width: int

@@ -24,7 +24,7 @@ from graphengine.diffusion import (
     set_mask,
 )
 from graphengine.diffusion.noise import start_noise
-from graphengine.errors import ModelError
+from graphengine.errors import Cancelled, ModelError
 from graphengine.resource import Progress
 from tests.diffusion import tiny
 
@@ -185,6 +185,24 @@ class Listener(Progress):
         self.notes.append(note)
         if preview:
             self.pictures.append(preview())
+
+
+def test_cancelling_is_noticed_before_each_call_of_the_model(checkpoint, draw):
+    class Impatient(Progress):
+        def check(self):
+            if len(unet.calls) == 2:
+                raise Cancelled
+
+    unet = FakeUnet()
+    memory = Memory(load=lambda *_: unet)
+    with pytest.raises(Cancelled):
+        draw(
+            empty_latent(checkpoint.vae, 16, 16),
+            sampler="heun",
+            memory=memory,
+            progress=Impatient(),
+        )
+    assert len(unet.calls) == 2
 
 
 def test_out_of_memory_runs_the_prompts_in_turn(checkpoint, draw):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -43,6 +44,18 @@ def test_the_stand_in_digest_follows_the_files(copy):
     weights = load_file(copy / UNET)
     save_file({**weights, "more": torch.zeros(1)}, copy / UNET)
     assert load_checkpoint(copy).model.digest != before
+
+
+def test_encoders_with_another_tokenizer_are_not_shared(folder, copy):
+    edit(copy / "tokenizer/tokenizer_config.json", model_max_length=5)
+    one, other = (load_checkpoint(each, digest=content) for each in (folder, copy))
+    assert one.text_encoder.digest != other.text_encoder.digest
+    assert one.model.digest == other.model.digest
+
+
+def content(part):
+    files = sorted(file for file in part.rglob("*") if file.is_file())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def without(part):

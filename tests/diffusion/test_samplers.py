@@ -1,10 +1,13 @@
+import inspect
 import json
+import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 
 from graphengine.diffusion import SAMPLERS, guided, levels, noise_table, predictor, sample
+from graphengine.diffusion.noise import step_noise
 from graphengine.diffusion.samplers import lagrange_integral
 from graphengine.errors import Cancelled, ModelError
 from graphengine.resource import Progress
@@ -63,11 +66,16 @@ def test_results_are_those_of_the_field(case):
     torch.testing.assert_close(result, wanted, rtol=0, atol=1e-4)
 
 
+def test_the_example_of_the_docstring_draws_what_it_says():
+    example = inspect.getdoc(sample).split("\n\n", 1)[1].split("`denoise(x, sigma)`")[0]
+    names = {"sample": sample, "levels": levels, "noise_table": noise_table, "torch": torch}
+    exec(textwrap.dedent(example), names)
+    assert names["data"].std() == pytest.approx(1, abs=0.02)
+    assert names["data"].mean() == pytest.approx(0, abs=0.02)
+
+
 def test_every_sampler_is_among_the_vectors():
     assert {case["sampler"] for case in VECTORS} == set(SAMPLERS)
-
-
-CASE = BY_ID["d-dpmpp_2m-karras-s20-c7.5-seed42-d1"]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -88,14 +96,9 @@ def test_any_item_is_the_same_bits_in_any_batch(sampler):
 
 
 def test_step_noise_of_items_differs():
-    noises = {}
-    for index in (0, 1):
-        from graphengine.diffusion.noise import step_noise
-
-        stream = step_noise(42, (4, 8, 8), index)
-        noises[index] = [next(stream) for _ in range(3)]
-    every = torch.cat([*noises[0], *noises[1]])
-    assert len(every.unique(dim=0)) == 6
+    streams = [step_noise(42, (4, 8, 8), index) for index in (0, 1)]
+    drawn = torch.cat([next(stream) for stream in streams for _ in range(3)])
+    assert len(drawn.unique(dim=0)) == 6
 
 
 def test_a_run_cut_in_two_is_the_whole_run():

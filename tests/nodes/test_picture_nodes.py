@@ -22,7 +22,7 @@ SMALL = {"width": 16, "height": 24, "steps": 3}
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A models folder with a checkpoint in the place of the one that ships, and one of another kind."""
+    """A models folder: a checkpoint in the place of the one that ships, and one of another kind."""
     folder = tmp_path_factory.mktemp("models") / "checkpoints"
     tiny.save(folder / "postcard")
     tiny.save(folder / "wide", width=64)
@@ -185,7 +185,9 @@ engine.plan({str(WORKFLOWS / "text_to_image.json")!r})
 assert not engine.registry.errors, engine.registry.errors
 print([name for name in ("torch", "numpy", "PIL", "diffusers") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
