@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from graphengine.errors import RunError
@@ -70,7 +71,7 @@ def clip(value: Any, width: int = 60) -> str:
     if shape is not None:
         return f"{type(value).__name__} of shape {tuple(shape)}"
     try:
-        text = repr(value)
+        text = str(value) if isinstance(value, PurePath) else repr(value)
     except Exception:
         text = f"a {type(value).__name__}"
     return text if len(text) <= width else f"{text[: width - 3]}..."
