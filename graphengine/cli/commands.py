@@ -30,15 +30,21 @@ class Session:
     as_json: bool
     title: str = ""
     code: int = 0
+    answered: bool = False
 
     def give(self, answer: Answer, title: str) -> None:
-        """Print the answer; from here on an interrupt no longer matters."""
-        self.interrupts.finish()
+        """Print the answer."""
+        self.finish()
         self.code = answer.exit_code
         if self.as_json:
             self.terminal.print(answer.json())
         else:
             self.terminal.answer(answer, title)
+
+    def finish(self) -> None:
+        """Nothing but writing is left to do: an interrupt no longer matters, and there is no second answer."""
+        self.interrupts.finish()
+        self.answered = True
 
 
 app = typer.Typer(name=NAME, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -129,7 +135,7 @@ def nodes(
     session: Session = context.obj
     registry = default_engine(o.Options(packs=packs or ()).settings()).registry
     specs = catalogue.chosen(registry, id)
-    session.interrupts.finish()
+    session.finish()
     if session.as_json:
         one = id is not None and id in registry
         data = catalogue.node_json(specs[0]) if one else catalogue.catalogue_json(specs, registry)

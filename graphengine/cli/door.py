@@ -32,7 +32,10 @@ def enter(arguments: Sequence[str]) -> int:
                     _serve(session, arguments)
                 stdout.flush()
             except BrokenPipeError:  # whoever read has read enough
-                return session.code or 1
+                session.code = session.code or 1
+            except OSError as cause:
+                terminal.note(f"error: the answer can't be written: {cause.strerror}", "red")
+                session.code = session.code or 1
         return session.code
 
 
@@ -57,9 +60,9 @@ def _serve(session: Session, arguments: Sequence[str]) -> None:
         if session.terminal.debug:
             session.terminal.note(traceback.format_exc().rstrip(), "dim")
         session.give(invalid(cause), session.title)
-    except BrokenPipeError:
-        raise
     except Exception as cause:
+        if session.answered:  # and that is what failed
+            raise
         _internal(session, cause)
 
 

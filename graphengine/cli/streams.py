@@ -18,7 +18,8 @@ def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
         if descriptor_of(stdout) == 1:
             stdout.flush()
             encoding = stdout.encoding or "utf-8"
-            stdout = stack.enter_context(os.fdopen(os.dup(1), "w", encoding=encoding, errors="backslashreplace"))
+            stdout = os.fdopen(os.dup(1), "w", encoding=encoding, errors="backslashreplace")
+            stack.callback(_close, stdout)
         for stream in (sys.stdout, stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -38,6 +39,11 @@ def diverted() -> Iterator[None]:
         if sys.stderr is not None:
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield
+
+
+def _close(stream: TextIO) -> None:
+    with contextlib.suppress(OSError):  # what can't be written has been told when it was flushed
+        stream.close()
 
 
 def descriptor_of(stream: TextIO | None) -> int:

@@ -156,7 +156,7 @@ def command(*arguments: object) -> list[str]:
 
 def finished(*arguments: object, **options: Any) -> Result:
     """A command line run in a process of its own."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False, **options)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False, **options)
     return Result(done.returncode, done.stdout, done.stderr)
 
 

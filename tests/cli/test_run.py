@@ -95,10 +95,10 @@ def test_a_failing_step_leaves_other_targets_alone(cli: Run, home: Path) -> None
 
 
 def test_fail_fast_stops_everything(cli: Run, home: Path) -> None:
-    file = workflow(home / "w.json", {"other": ("slow", {"seconds": 20}), "bad": ("fail", {})})
+    file = workflow(home / "w.json", {"other": ("slow", {"seconds": 200}), "bad": ("fail", {})})
     started = time.monotonic()
     assert cli("run", file, "--fail-fast").code == 1
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 100
 
 
 def test_a_blocked_step_is_skipped_with_its_reason(cli: Run, home: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pty
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,19 +18,20 @@ from tests.cli.conftest import Run, command, finished, workflow
 LOADED = "import sys; print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'diffusers', 'transformers'}))"
 
 
-def seconds(arguments: list[str]) -> float:
-    """The best of five starts, as others are busy too."""
+def seconds(*arguments: str) -> float:
+    """What a process takes of a processor, at best of five: the time it takes if nobody else is busy."""
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-        times.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return min(times)
 
 
 def test_starts_quickly() -> None:
-    assert seconds(["-c", "import graphengine"]) < 0.25
-    assert seconds(["-m", "graphengine", "--help"]) < 0.5
+    assert seconds("-c", "import graphengine") < 0.25
+    assert seconds("-m", "graphengine", "--help") < 0.5
 
 
 @pytest.mark.parametrize(
@@ -85,14 +86,14 @@ def on_terminal(*arguments: object) -> str:
 
 def test_shows_a_live_board_on_a_terminal(home: Path) -> None:
     nodes = {
-        "slow": ("slow", {"seconds": 1}),
+        "slow": ("slow", {"seconds": 1.5}),
         "loud": ("loud", {"a": "=slow.result"}),
         "save": ("save", {"value": "=loud.result"}),
     }
     screen = on_terminal("run", workflow(home / "w.json", nodes, title="Slowly"))
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen)
     assert re.search(r"Slowly\s+[━╸╺]+\s+0/3 steps", plain)
-    assert re.search(r"slow\s+[━╸╺]+\s+\d+/50, \d+\.\d it/s", plain)
+    assert re.search(r"slow\s+[━╸╺]+\s+\d+/75, \d+\.\d it/s", plain)
     assert "printed by a node" in plain
     assert plain.rstrip().endswith("note_00001.txt")
     assert screen.rfind("\x1b[?25h") > screen.rfind("\x1b[?25l"), "the cursor is shown again"
@@ -101,7 +102,7 @@ def test_shows_a_live_board_on_a_terminal(home: Path) -> None:
 def test_is_quiet_when_piped(home: Path) -> None:
     nodes = {"quick": ("add", {"a": 1}), "slow": ("slow", {"seconds": 0.4, "a": "=quick.result"})}
     done = finished("run", workflow(home / "w.json", nodes))
-    assert re.fullmatch(r"slow \(test\.slow\): 0\.\d s\ndone in 0\.\d s: 2 steps ran\n", done.err)
+    assert re.fullmatch(r"slow \(test\.slow\): \d+\.\d s\ndone in \d+\.\d s: 2 steps ran\n", done.err)
     assert "\x1b" not in done.err
 
 
@@ -110,6 +111,15 @@ def test_whoever_reads_may_stop_reading(home: Path) -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("node")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["nodes"], ["run", "sum.json"], ["run", "sum.json", "--json"]], ids=" ".join)
+def test_an_answer_that_cannot_be_written_is_told(saved: Path, arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("error: the answer can't be written: No space left on device\n")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
