@@ -42,8 +42,9 @@ def add_noise(model: Model, latent: Latent, sigma: float, seed: int) -> Latent:
 
 
 def to_model(model: Model, samples: Tensor) -> Tensor:
-    """The VAE's numbers as the model's. An empty latent (all zeros) stays empty."""
-    return (samples - model.latent_shift) * model.latent_scale if bool(samples.any()) else samples
+    """The VAE's numbers as the model's. Of a batch, an empty latent (all zeros) stays empty."""
+    full = samples.flatten(1).any(dim=1).reshape(-1, 1, 1, 1)
+    return torch.where(full, (samples - model.latent_shift) * model.latent_scale, samples)
 
 
 def from_model(model: Model, samples: Tensor) -> Tensor:

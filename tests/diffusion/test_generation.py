@@ -23,6 +23,7 @@ from graphengine.diffusion import (
     noise_table,
     set_mask,
 )
+from graphengine.diffusion.latents import to_model
 from graphengine.diffusion.noise import start_noise
 from graphengine.errors import Cancelled, ModelError
 from graphengine.resource import Progress
@@ -246,6 +247,13 @@ def test_added_noise_has_the_models_scale(checkpoint):
     added = (noised.samples - latent.samples) * checkpoint.model.latent_scale
     assert added.std() == pytest.approx(3.0, rel=0.05)
     torch.testing.assert_close(added / 3, start_noise(1, (4, 32, 32), [0, 1]), rtol=0, atol=1e-5)
+
+
+def test_an_empty_latent_stays_empty_beside_others(checkpoint):
+    model = replace(checkpoint.model, latent_scale=2.0, latent_shift=0.5)
+    batch = to_model(model, torch.stack([torch.zeros(4, 2, 2), torch.ones(4, 2, 2)]))
+    assert torch.equal(batch[0], torch.zeros(4, 2, 2))
+    assert torch.equal(batch[1], torch.ones(4, 2, 2))
 
 
 def test_half_precision_weights_work_on_any_device(folder, checkpoint, prompts):
