@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from graphengine.check import bad_cycle, cycles, unknown_input
@@ -69,11 +68,9 @@ class Drawing:
         sources = {name: self._sources(draft) for name, draft in self.drafts.items()}
         if wanted is not None:
             sources = {name: sources[name] for name in _needed(sources, wanted)}
-        try:
-            order = list(TopologicalSorter(sources).static_order())
-        except CycleError:
-            for loop in cycles(sources):
-                self.issues.append(bad_cycle(loop))
+        order = _in_order(sources)
+        if len(order) < len(sources):
+            self.issues += [bad_cycle(cycle) for cycle in cycles(sources)]
             order = list(sources)
         for name in order:
             self._draw_step(self.drafts[name])
@@ -100,26 +97,23 @@ class Drawing:
         given, linked = self._migrated(draft, spec)
         before = len(self.issues)
         links = self._links(draft.id, spec, linked)
-        given_now = {name: value for name, value in given.items() if name not in links}
-        values, parts, issues = self.planner.values.read(draft.id, spec, given_now, links)
-        self.issues.extend(issues)
+        if links and given:
+            given = {name: value for name, value in given.items() if name not in links}
+        values, parts, issues = self.planner.values.read(draft.id, spec, given, links)
+        self.issues += issues
         for name in spec.required:
-            if (
-                name not in values
-                and name not in links
-                and name not in linked
-                and name not in given
-            ):
+            if name not in values and name not in linked and name not in given:
                 what = spec.inputs[name]
-                how = (
-                    "give it a value or a link"
-                    if what.widget
-                    else f"link an output of type {what.type} to it"
-                )
+                only = f"link an output of type {what.type} to it"
+                how = "give it a value or a link" if what.widget else only
                 self._issue("missing_input", f"{name} is missing", draft.id, name, how)
-        bound = self._bind(draft.id, spec, links)
-        lists = _variables_of_lists(spec, links)
-        mapped = any(link.mapped for link in links.values())
+        types, many = spec.output_types, spec.output_many
+        if spec.generic:
+            types, many = self._bind(draft.id, spec, links)
+        mapped = volatile = False
+        for link in links.values():
+            mapped = mapped or link.mapped
+            volatile = volatile or link.source.volatile
         parts["type"] = spec.id
         parts["source"] = source_of(spec)
         parts["links"] = {
@@ -136,13 +130,10 @@ class Drawing:
             values=values,
             links=links,
             parts=parts,
-            types=tuple(
-                bound.get(out.type.name, out.type) if out.type.variable else out.type
-                for out in spec.outputs
-            ),
-            many=tuple(out.many or mapped or out.type in lists for out in spec.outputs),
+            types=types,
+            many=(True,) * len(many) if mapped else many,
             mapped=mapped,
-            volatile=not spec.cache or any(link.source.volatile for link in links.values()),
+            volatile=volatile or not spec.cache,
         )
 
     def _migrated(
@@ -223,11 +214,16 @@ class Drawing:
         message = f"{target.name} wants {target.type}, but {source.id}.{output} gives {given}"
         self._issue("type_mismatch", message, node, target.name, hint)
 
-    def _bind(self, node: str, spec: NodeSpec, links: Mapping[str, Link]) -> dict[str, SocketType]:
-        """What the type variables of a node stand for here: the type that all links into them have
-        in common.
+    def _bind(
+        self, node: str, spec: NodeSpec, links: Mapping[str, Link]
+    ) -> tuple[tuple[SocketType, ...], tuple[bool, ...]]:
+        """The types of the outputs with what their variables stand for here, and which give lists.
+
+        A variable stands for the type that all links into it have in common; for a list, where a
+        list comes in that is not looked into.
         """
         bound: dict[str, SocketType] = {}
+        lists: set[str] = set()
         for name, link in links.items():
             target = spec.input(name)
             if target is None or not target.type.variable:
@@ -237,12 +233,19 @@ class Drawing:
             together = join(bound[variable], kind) if variable in bound else kind
             if together is None:
                 message = f"{name} gives {kind}, but {bound[variable]} is linked beside it"
-                self._issue(
-                    "type_mismatch", message, node, name, "link outputs of one type to all of them"
-                )
+                hint = "link outputs of one type to all of them"
+                self._issue("type_mismatch", message, node, name, hint)
             else:
                 bound[variable] = together
-        return {**{i.type.name: ANY for i in spec.inputs.values() if i.type.variable}, **bound}
+            if link.deferred and not target.many and link.source.many[link.output]:
+                lists.add(variable)
+        types = tuple(
+            bound.get(out.type.name, ANY) if out.type.variable else out.type for out in spec.outputs
+        )
+        many = tuple(
+            out.many or (out.type.variable and out.type.name in lists) for out in spec.outputs
+        )
+        return types, many
 
     def _issue(
         self, code: str, message: str, node: str, input: str | None = None, hint: str | None = None
@@ -250,15 +253,20 @@ class Drawing:
         self.issues.append(Issue(code, message, node, input, hint))
 
 
-def _variables_of_lists(spec: NodeSpec, links: Mapping[str, Link]) -> set[SocketType]:
-    """The type variables that stand for a list somewhere: a branch that is not looked into."""
-    found = set()
-    for name, link in links.items():
-        target = spec.input(name)
-        branch = target and target.type.variable and link.deferred and not target.many
-        if target and branch and link.source.many[link.output]:
-            found.add(target.type)
-    return found
+def _in_order(sources: Mapping[str, Sequence[str]]) -> list[str]:
+    """Each name after its sources; without those that are in a cycle, or behind one."""
+    waiting = {name: len(found) for name, found in sources.items()}
+    behind: dict[str, list[str]] = {name: [] for name in sources}
+    for name, found in sources.items():
+        for source in found:
+            behind[source].append(name)
+    order = [name for name, count in waiting.items() if not count]
+    for done in order:  # it grows as we go
+        for name in behind[done]:
+            waiting[name] -= 1
+            if not waiting[name]:
+                order.append(name)
+    return order
 
 
 def _needed(sources: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> list[str]:

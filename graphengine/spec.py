@@ -144,6 +144,22 @@ class NodeSpec:
         }
 
     @cached_property
+    def output_types(self) -> tuple[SocketType, ...]:
+        return tuple(output.type for output in self.outputs)
+
+    @cached_property
+    def output_many(self) -> tuple[bool, ...]:
+        return tuple(output.many for output in self.outputs)
+
+    @cached_property
+    def generic(self) -> bool:
+        """Whether the type of an output, or of links beside each other, is found out in a plan."""
+        kinds = [*self.output_types, *(i.type for i in self.inputs.values())]
+        return any(kind.variable for kind in kinds) or bool(
+            self.variadic and self.variadic.type.variable
+        )
+
+    @cached_property
     def file_inputs(self) -> tuple[str, ...]:
         """The inputs that name files. (A variadic one answers for all of its names.)"""
         return tuple(i.name for i in self.inputs.values() if i.file is not None)
