@@ -86,7 +86,8 @@ def supply(settings: Settings, files: Files) -> Supply:
         from graphengine.diffusion.memory import Memory
 
         if kind is Memory:
-            return made.setdefault(Memory, Memory(device=settings.device))
+            dtype = None if settings.dtype == "auto" else settings.dtype
+            return made.setdefault(Memory, Memory(device=settings.device, dtype=dtype))
         raise GraphEngineError(
             f"nobody supplies a {kind.__name__}", "ask for Files, Memory, Progress or Provenance"
         )

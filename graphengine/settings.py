@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import ByteSize, Field
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
     )
     device: str = Field(
         default="auto", pattern=r"^(auto|(cpu|cuda|mps|xpu)(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps, xpu."
+    )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        default="auto", description="Precision of weights; auto: float32 on a CPU, else as they are stored."
     )
 
     @classmethod

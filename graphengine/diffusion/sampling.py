@@ -144,7 +144,7 @@ class _Watched:
             raise ModelError(
                 f"the model answered NaN or infinity at step {self.step + 1} of {self.steps} "
                 f"(sigma {sigma:.4g})",
-                "run it in float32; if it still happens the weights are damaged or of another kind",
+                "run it in float32 (GRAPHENGINE_DTYPE=float32); if it still happens the weights are damaged or of another kind",
             )
         return self.clean
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from graphengine.postcard.unet import scheduler
 
-MODEL = Path(__file__).with_name("model")
+MODEL = Path(__file__).parent / "checkpoints" / "postcard"
 """The folder of the shipped model."""
 
 
