@@ -63,7 +63,7 @@ _HOMES = {
     "workflow": ("Graph", "Workflow", "read_workflow"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - derived, so that it can't disagree
 
 
 def __getattr__(name: str) -> Any:

@@ -41,7 +41,7 @@ def call(workflow: Saved, output: OutputName = "", **params: Ref[Any]) -> Any | 
         hint = (
             f"it has: {known}"
             if known
-            else f'name one in the file: "outputs": {{"image": "node.output"}}'
+            else 'name one in the file: "outputs": {"image": "node.output"}'
         )
         raise GraphEngineError(f"{workflow.name} has no output {name!r}", hint)
     return saved.with_params(params).graph(name)

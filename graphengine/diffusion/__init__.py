@@ -2,15 +2,18 @@
 
 A name loads its module when it is first used, so importing this package loads no torch.
 
-from graphengine import diffusion
+    from graphengine import diffusion
 
-memory = diffusion.Memory() model, text_encoder, vae = diffusion.load_checkpoint(folder) positive,
-negative = (diffusion.encode_prompt(text_encoder, text, memory=memory) for text in ("a house", ""))
-latent = diffusion.ksampler(
-    model, positive, negative, diffusion.empty_latent(vae, width=512, height=512),
-    seed=1, steps=20, cfg=7, sampler="dpmpp_2m", schedule="karras", memory=memory,
-)
-image = diffusion.decode_latent(vae, latent, memory=memory)  # [1, 512, 512, 3], 0 to 1
+    memory = diffusion.Memory()
+    model, text_encoder, vae = diffusion.load_checkpoint(folder)
+    positive = diffusion.encode_prompt(text_encoder, "a house", memory=memory)
+    negative = diffusion.encode_prompt(text_encoder, "", memory=memory)
+    empty = diffusion.empty_latent(vae, width=512, height=512)
+    latent = diffusion.ksampler(
+        model, positive, negative, empty, seed=1, steps=20, cfg=7,
+        sampler="dpmpp_2m", schedule="karras", memory=memory,
+    )
+    image = diffusion.decode_latent(vae, latent, memory=memory)  # [1, 512, 512, 3], 0 to 1
 """
 
 from __future__ import annotations
@@ -85,7 +88,7 @@ _HOMES = {
     "vae": ("decode_latent", "encode_image"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-__all__ = [*_HOME]
+__all__ = sorted(_HOME)  # noqa: PLE0605 - derived, so that it can't disagree
 
 
 def __getattr__(name: str) -> Any:
