@@ -18,16 +18,21 @@ from graphengine.spec import MISSING
 
 if TYPE_CHECKING:
     from graphengine.errors import Issue
+    from graphengine.files import Files
     from graphengine.registry import Registry
     from graphengine.spec import Input
     from graphengine.workflow import Param, Workflow
 
+MANY_FILES = 8
 METAVARS = {"integer": "INTEGER", "number": "NUMBER", "string": "TEXT"}
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One param as a flag. `place` is the first input it feeds that is known, `target` what is known of that."""
+    """One param as a flag. `place` is the first input it feeds that is known, `target` what is known of that.
+
+    `files` are those that a flag for a file can name now.
+    """
 
     name: str
     option: str
@@ -36,6 +41,7 @@ class Flag:
     target: Input | None
     default: Any
     help: str
+    files: Sequence[str] = ()
 
     @property
     def metavar(self) -> str:
@@ -59,6 +65,9 @@ class Flag:
         elif self.target.widget:
             options = options_of(self.target)
             facts.append(f"one of: {', '.join(options)}" if options else range_words(self.target))
+        if self.files:
+            more = ", ..." if len(self.files) > MANY_FILES else ""
+            facts.append(f"there are: {', '.join(self.files[:MANY_FILES])}{more}")
         if self.default is not MISSING:
             facts.append(f"default: {_shown(self.default)}")
         elif self.target is None or self.target.required:
@@ -66,7 +75,7 @@ class Flag:
         return "  ".join([escape(self.help), *(f"[dim]{escape(f'[{fact}]')}[/dim]" for fact in facts if fact)]).strip()
 
 
-def flags_of(workflow: Workflow, registry: Registry, taken: Iterable[str]) -> list[Flag]:
+def flags_of(workflow: Workflow, registry: Registry, files: Files, taken: Iterable[str]) -> list[Flag]:
     """A flag per param. One whose name is `taken` by an option is called `--param-NAME` instead."""
     used = set(taken)
     flags = []
@@ -83,6 +92,7 @@ def flags_of(workflow: Workflow, registry: Registry, taken: Iterable[str]) -> li
                 place=place,
                 target=target,
                 default=_default(workflow, place, target),
+                files=_names(files, target),
                 help=param.help or param.title or (target.description if target else "") or _words(name),
             )
         )
@@ -168,6 +178,11 @@ def _default(workflow: Workflow, place: str, target: Input | None) -> Any:
     if key in values:
         return values[key]
     return target.schema().get("default", MISSING) if target is not None and target.widget else MISSING
+
+
+def _names(files: Files, target: Input | None) -> list[str]:
+    mark = target.file if target is not None else None
+    return files.names(mark.folder, mark.suffixes) if mark is not None and mark.folder in files.folders else []
 
 
 def _free_name(name: str, yes_or_no: bool, used: set[str]) -> tuple[str, str | None]:

@@ -54,7 +54,7 @@ def open_workflow(options: Options, taken: Sequence[str]) -> Opened:
         opened = engine.open(options.file)
         assert isinstance(opened, Workflow), "a file holds no graph"
         found = opened
-    return Opened(options.file, engine, found, flags_of(found, engine.registry, taken))
+    return Opened(options.file, engine, found, flags_of(found, engine.registry, engine.files, taken))
 
 
 def plan_of(opened: Opened, options: Options, arguments: Sequence[str], name: str) -> Plan:

@@ -128,6 +128,8 @@ class _Notes(logging.Handler):
 
 def _closing(answer: Answer) -> str:
     word = {"success": "done in", "failed": "failed after", "cancelled": "cancelled after"}[answer.status]
+    if answer.status == "cancelled" and not answer.seconds:
+        return "cancelled"
     ran, cached, skipped = len(answer.executed), len(answer.cached), len(answer.skipped)
     parts = [f"{ran} {'step' if ran == 1 else 'steps'} ran"] if ran or not cached else []
     parts += [f"{cached} cached"] if cached else []

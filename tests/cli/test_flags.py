@@ -134,3 +134,11 @@ def test_params_with_odd_and_equal_names_all_get_a_flag(cli: Run, home: Path) ->
     file = workflow(home / "w.json", {"it": ("settings", {})}, params=params, outputs={"seen": "it.result"})
     for flag in ("--a-b", "--param-a-b", "--param-a-b-2", "--value", "--größe", "--param-json", "--param-set"):
         assert "'here'" in cli("run", file, "--json", flag, "here").json["results"]["seen"]
+
+
+def test_help_names_the_files_that_are_there(cli: Run, home: Path) -> None:
+    (home / "input").mkdir()
+    for name in ("one.txt", "two.txt"):
+        (home / "input" / name).write_text("")
+    file = workflow(home / "w.json", {"it": ("read", {})}, params={"file": {"to": ["it.file"]}})
+    assert "--file FILE File [there are: one.txt, two.txt] [required]" in shown(cli("run", file, "--help").out)
