@@ -8,6 +8,7 @@ import os
 import queue
 import shutil
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ from graphengine.files import write_whole
 from graphengine.storage import Damaged, Storage, Unstorable
 
 Outputs = tuple[Any, ...]
+BACKLOG = 2**28
+"""Bytes of results that may wait to be written to disk."""
+
 log = logging.getLogger(__name__)
 
 
@@ -102,7 +106,8 @@ class DiskCache:
         self.limit = limit
         self._storage = storage
         self._total: int | None = None  # an estimate, as other processes write too
-        self._pending: queue.Queue[tuple[str, Outputs]] = queue.Queue()
+        self._pending: queue.Queue[tuple[str, Outputs, int]] = queue.Queue()
+        self._backlog = 0
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._warned = False
@@ -130,7 +135,12 @@ class DiskCache:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_all, name="cache", daemon=True)
                 self._thread.start()
-        self._pending.put((signature, outputs))
+        size = self._storage.size(outputs)
+        if self._backlog + size > BACKLOG:
+            self.flush()  # the disk is slower than the run; what waits for it takes memory
+        with self._lock:
+            self._backlog += size
+        self._pending.put((signature, outputs, size))
 
     def __contains__(self, signature: str) -> bool:
         return self._path(signature).exists()
@@ -143,7 +153,7 @@ class DiskCache:
 
     def _write_all(self) -> None:
         while True:
-            signature, outputs = self._pending.get()
+            signature, outputs, size = self._pending.get()
             try:
                 self._write(signature, outputs)
             except Unstorable:
@@ -153,6 +163,9 @@ class DiskCache:
                     log.warning("results can't be kept on disk: %s", cause)
                 self._warned = True
             finally:
+                del outputs
+                with self._lock:
+                    self._backlog -= size
                 self._pending.task_done()
 
     def _write(self, signature: str, outputs: Outputs) -> None:
@@ -162,6 +175,7 @@ class DiskCache:
             return
         if self._total is None:
             self._total = sum(size for _, size, _ in self._files())
+            self._sweep()
         with contextlib.suppress(OSError):
             self._total -= path.stat().st_size
         write_whole(path, data)
@@ -182,6 +196,13 @@ class DiskCache:
                 path.unlink()
             total -= size
         self._total = total
+
+    def _sweep(self) -> None:
+        """Delete what processes that were killed have left half-written."""
+        for path in self.folder.glob("??/.part-*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < time.time() - 3600:
+                    path.unlink()
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         for path in self.folder.glob("??/*.safetensors"):

@@ -57,7 +57,9 @@ class Engine:
         if isinstance(source, (Workflow, Graph)):
             return source
         path = Path(source)
-        if path.suffix or "\0" in str(path) or os.path.exists(path):  # Path.exists raises for a long name
+        if (
+            path.suffix or "\0" in str(path) or os.path.exists(path)
+        ):  # Path.exists raises for a long name
             return read_workflow(path)
         try:
             file = self.files.resolve("workflows", f"{source}.json")
@@ -174,9 +176,13 @@ class Engine:
             self._runs.discard(run)
             if running.done() and not running.cancelled() and not running.exception():
                 report = running.result()
-                self.history.record(run.plan, report)
-                self.cache.flush()
+                await asyncio.to_thread(self._settle, run.plan, report)
                 run.ledger.tell(RunFinished(report.status, report.seconds, report))
+
+    def _settle(self, plan: Plan, report: Report) -> None:
+        """Wait for the disk, beside the event loop."""
+        self.history.record(plan, report)
+        self.cache.flush()
 
     def _iterate(
         self, run: Run, events: queue.SimpleQueue[Event | BaseException]

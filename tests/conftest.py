@@ -1,4 +1,4 @@
-"""A drawing board for engine tests: workflows as text, an engine of small parts, a list of calls made.
+"""A drawing board: workflows as text, an engine of small parts, a list of the calls made.
 
 `board.run("a = one()\\nb = add(a=a.result, b=2)")` draws two nodes and a link, and runs them.
 """

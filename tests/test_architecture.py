@@ -1,4 +1,4 @@
-"""Who may import whom, how long a file may be, and what is loaded when. Reads every import there is."""
+"""Who may import whom, how long a file may be, what is loaded when. Reads every import there is."""
 
 from __future__ import annotations
 

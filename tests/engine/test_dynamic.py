@@ -1,4 +1,4 @@
-"""Dynamic features: deferred inputs, answers, loops, lists, async nodes, many links, workflows as nodes."""
+"""Dynamic features: deferred inputs, answers, loops, lists, async nodes, workflows as nodes."""
 
 from __future__ import annotations
 

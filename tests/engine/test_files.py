@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_digests_are_remembered_for_settled_files(tmp_path: Path, monkeypatch: A
     assert digest() != first
     memory.write_text("{]")
     assert len(digest()) == 64
-    memory.write_text('{"%s": 3}' % file)
+    memory.write_text(json.dumps({str(file): 3}))
     assert len(digest()) == 64
 
 

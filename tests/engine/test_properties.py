@@ -100,21 +100,21 @@ def naive(nodes: list[tuple[Any, ...]]) -> list[Any]:
         return out
 
     values: list[Any] = []
-    for kind, *given in nodes:
+    for kind, *of in nodes:
         if kind == "number":
-            values.append(given[0])
+            values.append(of[0])
         elif kind == "plus":
-            values.append(mapped(lambda a, b: (a + b) % 1009, values[given[0]], values[given[1]]))
+            values.append(mapped(lambda a, b: (a + b) % 1009, values[of[0]], values[of[1]]))
         elif kind == "upto":
-            values.append(mapped(lambda n: list(range(n % 4)), values[given[0]]))
+            values.append(mapped(lambda n: list(range(n % 4)), values[of[0]]))
         elif kind == "summed":
-            value = values[given[0]]
+            value = values[of[0]]
             whole = value if isinstance(value, list) else [value]
             values.append(None if value is None else sum(whole) % 1009)
         elif kind == "either":
-            values.append(values[given[1] if given[0] else given[2]])
+            values.append(values[of[1] if of[0] else of[2]])
         else:
-            values.append(mapped(lambda a, t: a * 2**t % 1009, values[given[0]], given[1]))
+            values.append(mapped(lambda a, t: a * 2**t % 1009, values[of[0]], of[1]))
     return values
 
 
@@ -128,8 +128,8 @@ def text_of(nodes: list[tuple[Any, ...]], prefix: str = "n") -> str:
         "either": "either(first={}, a=@{}.result, b=@{}.result)",
         "power": "power(a=@{}.result, times={})",
     }
-    for index, (kind, *given) in enumerate(nodes):
-        lines.append(f"{prefix}{index} = {names[kind].format(*given)}".replace("@", prefix))
+    for index, (kind, *of) in enumerate(nodes):
+        lines.append(f"{prefix}{index} = {names[kind].format(*of)}".replace("@", prefix))
     return "\n".join(lines)
 
 
@@ -184,11 +184,11 @@ def test_only_what_is_needed_is_called(board: Any, nodes: Any, data: Any) -> Non
         if index in needed:
             continue
         needed.add(index)
-        kind, *given = nodes[index]
+        kind, *of = nodes[index]
         if kind == "either":
-            stack.append(given[1] if given[0] else given[2])
+            stack.append(of[1] if of[0] else of[2])
         elif kind != "number":
-            stack.extend(given[:1] if kind == "power" else given)
+            stack.extend(of[:1] if kind == "power" else of)
     steps = board.plan(text_of(nodes)).steps
     wanted = {step.signature for name, step in steps.items() if int(name[1:]) in needed}
     ran = {name for name in report.executed if "/" not in name}

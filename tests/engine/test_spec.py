@@ -1,4 +1,4 @@
-"""What is read from a signature, what may be linked to what, and definitions that can't become nodes."""
+"""What is read from a signature, what may be linked, and definitions that can not become nodes."""
 
 from __future__ import annotations
 
