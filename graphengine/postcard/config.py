@@ -12,12 +12,11 @@ class Config:
     seed: int = 7
     device: str = "cpu"
     workers: int = 2
-    compile: bool = False
     scenes: int = 28_000
     save_every: int = 500
 
     vae_channels: tuple[int, ...] = (16, 32, 64, 96)
-    vae_steps: int = 4_000
+    vae_steps: int = 3_300
     vae_batch: int = 16
     vae_lr: float = 1.2e-3
 
@@ -28,8 +27,12 @@ class Config:
     text_lr: float = 1.5e-3
 
     unet_channels: tuple[int, ...] = (64, 128, 192)
-    unet_steps: int = 6_000
+    unet_steps: int = 2_500
     unet_batch: int = 64
     unet_lr: float = 1e-3
     ema: float = 0.999
     caption_drop: float = 0.1
+
+    decoder_steps: int = 3_000
+    decoder_batch: int = 4
+    decoder_lr: float = 8e-4

@@ -52,5 +52,5 @@ def render_set(path: Path, seed: int, count: int, workers: int) -> Array:
 
 def to_tensor(pixels: Array) -> Tensor:
     """uint8 [b, h, w, 3] to float [b, 3, h, w] in -1..1."""
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    x = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)
     return x.float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)

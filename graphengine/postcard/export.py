@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,14 @@ def assemble(vae: Any, encoder: Any, tokenizer: Any, unet: Any) -> Any:
     )
 
 
-def export(pipe: Any, folder: Path) -> int:
-    """Writes the pipeline in half precision and gives the size of its weights in bytes."""
+def export(pipe: Any, folder: Path, tokenizer: Path) -> int:
+    """Writes the pipeline in half precision and gives the size of its weights in bytes.
+
+    The vocabulary and the merges are copied from the folder `tokenizer`, as older readers want them.
+    """
     pipe.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copyfile(tokenizer / name, folder / "tokenizer" / name)
     return sum(f.stat().st_size for f in folder.rglob("*.safetensors"))
 
 

@@ -48,15 +48,14 @@ def train_tokenizer(config: Config, folder: Path) -> CLIPTokenizer:
     (folder / "merges.txt").write_text(
         "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n"
     )
-    make: Any = CLIPTokenizer
-    tokenizer: CLIPTokenizer = make(vocab=vocab, merges=merges, model_max_length=LENGTH)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    made = load_tokenizer(folder)
+    made.save_pretrained(folder)
+    return made
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
     """The tokenizer saved in a folder."""
-    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=LENGTH)
     return tokenizer
 
 

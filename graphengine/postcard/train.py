@@ -1,7 +1,8 @@
 """Trains postcard from nothing: `python -m graphengine.postcard.train --stage all --out runs/pc`.
 
-Stages: `text` (tokenizer and text encoder), `vae`, `latents`, `unet`, `export`. Each stage keeps a
-checkpoint in the output folder and goes on from it when called again.
+Stages: `text` (tokenizer and text encoder), `vae`, `latents`, `unet`, `decoder` (the autoencoder's
+second half again, its latents fixed), `export`. Each stage keeps a checkpoint in the output folder
+and goes on from it when called again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from graphengine.postcard import text, unet, vae
 from graphengine.postcard.config import Config
 from graphengine.postcard.export import assemble, export
 
-STAGES = ("text", "vae", "latents", "unet", "export")
+STAGES = ("text", "vae", "latents", "unet", "decoder", "export")
 
 
 def tokenizer_of(config: Config, out: Path) -> Any:
@@ -34,6 +35,12 @@ def vae_of(config: Config, out: Path) -> Any:
     return vae.finish(config, vae.train(config, out), out)
 
 
+def decoder_of(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
+    """The run's autoencoder with its decoder polished."""
+    model = vae_of(config, out)
+    return vae.polish(config, model, unet.latents(config, model, out), out, stop_at=stop_at)
+
+
 def run_stage(stage: str, config: Config, out: Path, *, stop_at: int | None = None) -> None:
     """Runs one stage on top of what the earlier ones left in `out`."""
     tokenizer = tokenizer_of(config, out)
@@ -45,10 +52,12 @@ def run_stage(stage: str, config: Config, out: Path, *, stop_at: int | None = No
         unet.latents(config, vae_of(config, out), out)
     elif stage == "unet":
         unet.train(config, vae_of(config, out), text.train(config, out), out, stop_at=stop_at)
+    elif stage == "decoder":
+        decoder_of(config, out, stop_at=stop_at)
     elif stage == "export":
-        parts = (vae_of(config, out), text.train(config, out), tokenizer)
+        parts = (decoder_of(config, out), text.train(config, out), tokenizer)
         denoiser = unet.train(config, parts[0], parts[1], out)
-        size = export(assemble(*parts, denoiser), out / "model")
+        size = export(assemble(*parts, denoiser), out / "model", out / "tokenizer")
         print(f"wrote {out / 'model'}: {size / 1e6:.1f} MB of weights")
     else:
         raise ValueError(f"no stage {stage!r}: the stages are {', '.join(STAGES)}")
@@ -66,7 +75,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if field.type in ("int", "float", "str"):
             kind = {"int": int, "float": float, "str": str}[str(field.type)]
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=None)
-    parser.add_argument("--compile", action="store_true", help="compile the denoiser's step")
     chosen = vars(parser.parse_args(argv))
     stage, out, threads = chosen.pop("stage"), chosen.pop("out"), chosen.pop("threads")
     if threads:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphengine.postcard import loop
 from graphengine.postcard.config import Config
@@ -64,7 +64,6 @@ def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
     pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
     optimizer = loop.adamw(vae, config.vae_lr, 0.0)
     ema = loop.Ema(vae, 0.999)
-    compute = torch.compile(loss_terms) if config.compile else loss_terms
     steps = config.vae_steps
     whole_from = int(steps * 0.94)
 
@@ -73,7 +72,7 @@ def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
         batch = config.vae_batch if step < whole_from else max(1, config.vae_batch // 4)
         chosen = np.sort(rng.choice(len(pictures), batch, replace=False))
         x = to_tensor(_crops(pictures, chosen, rng) if step < whole_from else pictures[chosen])
-        mse, sharp, kl = compute(vae, x.to(config.device), config.device.split(":")[0])
+        mse, sharp, kl = loss_terms(vae, x.to(config.device), config.device.split(":")[0])
         loop.set_lr(optimizer, loop.cosine(step, steps, config.vae_lr, 100))
         ramp = min(1.0, step / (0.2 * steps))  # first of all the latents must be of use
         loop.descend(optimizer, 4 * mse + sharp + KL_WEIGHT * ramp * kl)
@@ -85,6 +84,42 @@ def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
         seed=config.seed, save_every=config.save_every, stop_at=stop_at,
     )  # fmt: skip
     return ema.model
+
+
+def polish(
+    config: Config, vae: Any, latents: Tensor, out: Path, *, stop_at: int | None = None
+) -> Any:
+    """Trains the decoder on, by itself, on whole pictures: the latents [n, 4, 16, 16] stay as they are.
+
+    Whatever was trained on those latents keeps its meaning, and half of the work is saved.
+    """
+    pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
+    decoder = nn.ModuleDict({"outer": vae.post_quant_conv, "decoder": vae.decoder}).train()
+    decoder.requires_grad_(True)
+    optimizer = loop.adamw(decoder, config.decoder_lr, 0.0)
+    ema = loop.Ema(decoder, 0.998)
+    steps = config.decoder_steps
+
+    def step_fn(step: int) -> dict[str, Tensor]:
+        rng = loop.step_rng(config.seed, "decoder-data", step)
+        chosen = np.sort(rng.choice(len(pictures), config.decoder_batch, replace=False))
+        x = to_tensor(pictures[chosen]).to(config.device)
+        z = latents[torch.from_numpy(chosen)].to(config.device)
+        z = z.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            y = decoder["decoder"](decoder["outer"](z))
+        mse, sharp = F.mse_loss(y.float(), x), F.l1_loss(edges(y.float()), edges(x))
+        loop.set_lr(optimizer, loop.cosine(step, steps, config.decoder_lr, min(50, steps)))
+        loop.descend(optimizer, 10 * mse + F.l1_loss(y.float(), x) + 0.5 * sharp)
+        ema.update(decoder, step)
+        return {"psnr": 10 * torch.log10(4 / mse.detach()), "sharp": sharp}
+
+    loop.run(
+        "decoder", out, steps, {"model": decoder, "optimizer": optimizer, "ema": ema}, step_fn,
+        seed=config.seed, save_every=config.save_every, stop_at=stop_at,
+    )  # fmt: skip
+    decoder.load_state_dict(ema.state_dict())
+    return vae.eval().requires_grad_(False)
 
 
 def _crops(pictures: Array, chosen: Array, rng: np.random.Generator) -> Array:

@@ -40,9 +40,9 @@ class Judge(nn.Module):
             return [nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
 
         self.trunk = nn.Sequential(
-            *block(3, 24, 2), *block(24, 48, 2), *block(48, 48, 1), *block(48, 96, 2),
-            *block(96, 96, 1), *block(96, 128, 2), nn.Conv2d(128, 48, 1), nn.Flatten(),
-            nn.Dropout(0.2), nn.Linear(48 * 64, 256), nn.ReLU(),
+            nn.AvgPool2d(2), *block(3, 24, 1), *block(24, 48, 2), *block(48, 48, 1),
+            *block(48, 96, 2), *block(96, 96, 1), *block(96, 128, 2), nn.Conv2d(128, 48, 1),
+            nn.Flatten(), nn.Dropout(0.2), nn.Linear(48 * 64, 256), nn.ReLU(),
         )  # fmt: skip
         self.heads = nn.ModuleDict({n: nn.Linear(256, len(v)) for n, v in ATTRIBUTES.items()})
 
@@ -231,16 +231,16 @@ def main() -> None:
         lines.append(
             f"| {name} | {asked} | {100 * right / max(1, asked):.1f} % | {100 * good / seen:.1f} % |"
         )
-    lines += ["", "| guidance | stated attributes right (first 100 captions) |", "| ---: | ---: |"]
+    lines += ["", "| guidance | stated attributes right (first 60 captions) |", "| ---: | ---: |"]
     for guidance in (1.0, 2.0, 3.0, 5.0, 7.0):
-        some = export.generate(pipe, prompts[:100], guidance=guidance)
-        lines.append(f"| {guidance:g} | {100 * score(judge.read(some), stated[:100])[0]:.1f} % |")
+        some = export.generate(pipe, prompts[:60], guidance=guidance)
+        lines.append(f"| {guidance:g} | {100 * score(judge.read(some), stated[:60])[0]:.1f} % |")
     lines += [
         "",
         "| negative prompt | seen without it | seen with it |",
         "| --- | ---: | ---: |",
     ]
-    for words, before, after in negation(pipe, judge, 64, args.guidance):
+    for words, before, after in negation(pipe, judge, 40, args.guidance):
         lines.append(f"| {words} | {100 * before:.0f} % | {100 * after:.0f} % |")
     text = "\n".join(lines) + "\n"
     print(text)

@@ -19,10 +19,10 @@ from graphengine.postcard.train import run_stage
 from graphengine.postcard.world import held_out
 
 TINY = Config(
-    workers=1, scenes=12, compile=False, save_every=1000,
+    workers=1, scenes=12, save_every=1000,
     vae_channels=(8, 8, 8, 8), vae_steps=3, vae_batch=4,
     text_width=32, text_layers=1, text_steps=3, text_batch=4,
-    unet_channels=(32, 32), unet_steps=3, unet_batch=4,
+    unet_channels=(32, 32), unet_steps=3, unet_batch=4, decoder_steps=3,
 )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def states(path: Path) -> list[torch.Tensor]:
 
 def test_all_stages_run_resume_to_the_bit_and_export(tmp_path: Path) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    for stage in ("text", "vae", "latents", "unet"):
+    for stage in ("text", "vae", "latents", "unet", "decoder"):
         run_stage(stage, TINY, straight)
         if stage != "latents":
             run_stage(stage, TINY, broken, stop_at=2)
