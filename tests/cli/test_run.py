@@ -187,4 +187,4 @@ def test_a_long_chain(cli: Run, home: Path) -> None:
     assert cli("check", file).code == 0
     done = cli("run", file, "--no-cache")
     assert (done.code, done.out) == (0, "total = 10000\n")
-    assert len(done.err.splitlines()) == 1
+    assert len(done.err.splitlines()) < 20, "not a line a step"
