@@ -99,8 +99,8 @@ class TorchTensors:
     """torch's tensors on links and in the cache. Loads torch only to read one."""
 
     def holds(self, value: Any) -> bool:
-        torch = sys.modules.get("torch")
-        return torch is not None and isinstance(value, torch.Tensor)
+        tensor = getattr(sys.modules.get("torch"), "Tensor", None)  # another thread may be half way through the import
+        return tensor is not None and isinstance(value, tensor)
 
     def size(self, value: Any) -> int:
         return int(value.nbytes)
