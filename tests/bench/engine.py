@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain as chain_of
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +119,7 @@ def plan_and_run(engine: Engine, flow: Workflow | str) -> None:
     assert report.status == "success"
 
 
-def best(make: Callable[[], Worker], flow: Workflow, times: int = 2) -> float:
+def best(make: Callable[[], Worker], flow: Workflow, times: int) -> float:
     found = []
     for _ in range(times):
         engine = engine_with(make())
@@ -126,25 +128,21 @@ def best(make: Callable[[], Worker], flow: Workflow, times: int = 2) -> float:
     return min(found)
 
 
-def growth() -> str:
+def growth() -> Iterator[str]:
     """µs a step, plan and run together, and how much longer twice the steps take."""
-    lines = [
-        "| plan and run, CPU µs a step | worker |"
-        + "".join(f" {n:,} |" for n in SIZES)
-        + " worst ×2 |",
-        "|---|---|" + "---:|" * (len(SIZES) + 1),
-    ]
+    sizes = "".join(f" {n:,} |" for n in SIZES)
+    yield f"| plan and run, CPU µs a step | worker |{sizes} worst ×2 |"
+    yield "|---|---|" + "---:|" * (len(SIZES) + 1)
     for shape in (chain, fan, ladder, loop, items):
         for name, make in (("inline", InlineWorker), ("thread", ThreadWorker)):
-            took = [best(make, shape(n)) for n in SIZES]
-            ratio = max(b / a for a, b in zip(took, took[1:], strict=False))
+            took = [best(make, shape(n), max(1, 4000 // n)) for n in SIZES]
+            worst = max(b / a for a, b in pairwise(took))
             cells = "".join(f" {t / n * 1e6:.0f} |" for t, n in zip(took, SIZES, strict=True))
             label = "list mapping, per item" if shape is items else shape.__name__
-            lines.append(f"| {label} | {name} |{cells} {ratio:.2f} |")
-    return "\n".join(lines)
+            yield f"| {label} | {name} |{cells} {worst:.2f} |"
 
 
-def moments() -> str:
+def moments() -> Iterator[str]:
     text = chain(10_000).text()
     engine = engine_with(ThreadWorker())
     plan_and_run(engine, text)
@@ -160,8 +158,10 @@ def moments() -> str:
             "0.5 s",
         ),
     ]
-    lines = ["| moment | CPU s | at most |", "|---|---:|---:|"]
-    return "\n".join(lines + [f"| {name} | {took:.3f} | {limit} |" for name, took, limit in rows])
+    yield "| moment | CPU s | at most |"
+    yield "|---|---:|---:|"
+    for name, took, limit in rows:
+        yield f"| {name} | {took:.3f} | {limit} |"
 
 
 def fresh(script: str, times: int = 5) -> float:
@@ -177,8 +177,9 @@ def fresh(script: str, times: int = 5) -> float:
 
 
 def main() -> None:
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}.\n")
-    print(growth(), moments(), sep="\n\n")
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}."
+    for line in chain_of([machine, ""], moments(), [""], growth()):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
