@@ -47,18 +47,15 @@ class Ledger:
 
     def started(self, task: Task) -> None:
         for name in task.names:
-            self.executed[name] = None
             self.tell(StepStarted(name, task.step.spec.id))
 
     def finished(self, task: Task, cached: bool) -> None:
         for name in task.names:
-            if cached:
-                self.cached[name] = None
+            (self.cached if cached else self.executed)[name] = None
             self.tell(StepFinished(name, task.step.spec.id, task.seconds, cached))
 
     def skip(self, task: Task, reason: str) -> None:
         for name in task.names:
-            self.executed.pop(name, None)
             self.skipped[name] = reason
             self.tell(StepSkipped(name, task.step.spec.id, reason))
 
@@ -71,7 +68,6 @@ class Ledger:
         shown = {name: clip(value) for name, value in (inputs or {}).items()}
         trace = "" if ours else "".join(traceback.format_exception(cause))
         for name in task.names:
-            self.executed.pop(name, None)
             failure = Failure(
                 node=name,
                 type=task.step.spec.id,
