@@ -99,7 +99,9 @@ class TorchTensors:
     """torch's tensors on links and in the cache. Loads torch only to read one."""
 
     def holds(self, value: Any) -> bool:
-        tensor = getattr(sys.modules.get("torch"), "Tensor", None)  # another thread may be half way through the import
+        tensor = getattr(
+            sys.modules.get("torch"), "Tensor", None
+        )  # another thread may be half way through the import
         return tensor is not None and isinstance(value, tensor)
 
     def size(self, value: Any) -> int:

@@ -56,10 +56,13 @@ class Settings(BaseSettings):
         default=ByteSize(10 * 1024**3), description="Bytes of results kept on disk."
     )
     device: str = Field(
-        default="auto", pattern=r"^(auto|(cpu|cuda|mps|xpu)(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps, xpu."
+        default="auto",
+        pattern=r"^(auto|(cpu|cuda|mps|xpu)(:\d+)?)$",
+        description="auto, cpu, cuda, cuda:1, mps, xpu.",
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        default="auto", description="Precision of weights; auto: float32 on a CPU, else as they are stored."
+        default="auto",
+        description="Precision of weights; auto: float32 on a CPU, else as they are stored.",
     )
 
     @classmethod

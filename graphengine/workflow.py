@@ -219,7 +219,10 @@ def read_workflow(source: Path | str) -> Workflow:
     if content.startswith(b"\x89PNG"):
         return parse_workflow(_text_of_png(path), str(path))
     if len(content) > LARGEST:
-        raise FileError(f"{str(path)!r} is too large for a workflow", "give a workflow file, or a PNG that carries one")
+        raise FileError(
+            f"{str(path)!r} is too large for a workflow",
+            "give a workflow file, or a PNG that carries one",
+        )
     try:
         return parse_workflow(content.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError as cause:

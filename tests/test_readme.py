@@ -22,7 +22,9 @@ def blocks(language: str) -> list[str]:
 
 def command_lines() -> list[list[str]]:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("graphengine ")]
+    return [
+        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("graphengine ")
+    ]
 
 
 @pytest.fixture
@@ -52,7 +54,9 @@ def test_command_lines_run(home: Path, capsys: pytest.CaptureFixture[str]) -> No
     seen = command_lines()
     assert len(seen) >= 6
     for arguments in seen:
-        assert main(arguments) == 0, f"graphengine {shlex.join(arguments)}: {capsys.readouterr().err}"
+        assert main(arguments) == 0, (
+            f"graphengine {shlex.join(arguments)}: {capsys.readouterr().err}"
+        )
     assert len(list((home / "output").glob("*.png"))) >= 2
 
 

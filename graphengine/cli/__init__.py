@@ -15,8 +15,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return enter(given)
     except KeyboardInterrupt:  # while the command line itself was being loaded
         if "--json" in given:
-            empty = (
-                '"outputs": [], "results": {}, "executed": [], "cached": [], "skipped": {}, "failed": [], "issues": []'
-            )
+            empty = '"outputs": [], "results": {}, "executed": [], "cached": [], "skipped": {}, "failed": [], "issues": []'
             print(f'{{"status": "cancelled", "seconds": 0.0, {empty}}}')
         return 130

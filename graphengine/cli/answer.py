@@ -51,12 +51,17 @@ class Answer:
             "cached": list(self.cached),
             "skipped": dict(self.skipped),
             "failed": [
-                _fields(failure, "node", "type", "code", "message", "hint", "inputs") for failure in self.failed
+                _fields(failure, "node", "type", "code", "message", "hint", "inputs")
+                for failure in self.failed
             ],
-            "issues": [_fields(issue, "code", "message", "node", "input", "hint") for issue in self.issues],
+            "issues": [
+                _fields(issue, "code", "message", "node", "input", "hint") for issue in self.issues
+            ],
         }
         if self.explanations is not None:
-            data["explain"] = [_fields(explained, "node", "cached", "reason") for explained in self.explanations]
+            data["explain"] = [
+                _fields(explained, "node", "cached", "reason") for explained in self.explanations
+            ]
         return json.dumps(data)
 
 

@@ -30,11 +30,15 @@ def chosen(registry: Registry, word: str | None) -> list[NodeSpec]:
         return specs
     if word in registry:
         return [registry[word]]
-    found = [spec for spec in specs if f"{spec.id}.".startswith(f"{word}.") or spec.category == word]
+    found = [
+        spec for spec in specs if f"{spec.id}.".startswith(f"{word}.") or spec.category == word
+    ]
     if not found:
         known = nearest(word, [*registry, *(spec.category for spec in specs)])
         hint = known or f"{registry.nearest(word)} `graphengine nodes` lists all of them"
-        raise WorkflowError([Issue("unknown_type", f"there is no node type and no category {word!r}", hint=hint)])
+        raise WorkflowError(
+            [Issue("unknown_type", f"there is no node type and no category {word!r}", hint=hint)]
+        )
     return found
 
 
@@ -63,7 +67,9 @@ def node_data(spec: NodeSpec) -> dict[str, Any]:
         "origin": spec.origin,
         "inputs": {name: _input_data(target) for name, target in spec.inputs.items()},
         "more_inputs": _input_data(spec.variadic) if spec.variadic else None,
-        "outputs": [{"name": out.name, "type": out.type.name, "many": out.many} for out in spec.outputs],
+        "outputs": [
+            {"name": out.name, "type": out.type.name, "many": out.many} for out in spec.outputs
+        ],
     }
 
 
@@ -86,7 +92,9 @@ def print_list(specs: list[NodeSpec], terminal: Terminal) -> None:
     table.add_column("gives", style="dim")
     for spec in specs:
         gives = ", ".join(f"{out.type}{' list' if out.many else ''}" for out in spec.outputs)
-        table.add_row(spec.id, escape(_summary(spec.doc)), escape(gives or "a file" if spec.sink else gives))
+        table.add_row(
+            spec.id, escape(_summary(spec.doc)), escape(gives or "a file" if spec.sink else gives)
+        )
     console.print(table)
     if console.is_terminal:
         terminal.note(f"{len(specs)} nodes; `graphengine nodes ID` tells all about one", "dim")
@@ -100,16 +108,31 @@ def print_node(spec: NodeSpec, terminal: Terminal) -> None:
     inputs = [*spec.inputs.values(), *([spec.variadic] if spec.variadic else [])]
     if inputs:
         table = Table(
-            "input", "type", "default", "about", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0)
+            "input",
+            "type",
+            "default",
+            "about",
+            box=None,
+            pad_edge=False,
+            header_style="bold",
+            padding=(0, 2, 0, 0),
         )
         for target in inputs:
             name = f"{target.name}..." if target.variadic else target.name
-            table.add_row(Text(name, "cyan"), Text(_type(target)), Text(_default(target)), Text(_about(target)))
+            table.add_row(
+                Text(name, "cyan"),
+                Text(_type(target)),
+                Text(_default(target)),
+                Text(_about(target)),
+            )
         console.print()
         console.print(table)
     console.print()
     for out in spec.outputs:
-        console.print(Text("gives ", "bold") + Text(f"{out.name}: {out.type}{' (a list)' if out.many else ''}"))
+        console.print(
+            Text("gives ", "bold")
+            + Text(f"{out.name}: {out.type}{' (a list)' if out.many else ''}")
+        )
     facts = [
         "it has an effect of its own, so a run always wants it" if spec.sink else "",
         "" if spec.cache else "its results are never cached",
@@ -122,7 +145,11 @@ def print_node(spec: NodeSpec, terminal: Terminal) -> None:
 
 def _console(terminal: Terminal) -> Console:
     console = Console(file=terminal.stdout, highlight=False)
-    return console if console.is_terminal else Console(file=terminal.stdout, highlight=False, width=10_000)
+    return (
+        console
+        if console.is_terminal
+        else Console(file=terminal.stdout, highlight=False, width=10_000)
+    )
 
 
 def _summary(doc: str) -> str:

@@ -58,7 +58,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+]
 
 
 @app.callback()
@@ -122,7 +124,8 @@ def check(
 def nodes(
     context: typer.Context,
     id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="A node type, or a category.", show_default=False)
+        str | None,
+        typer.Argument(metavar="ID", help="A node type, or a category.", show_default=False),
     ] = None,
     packs: o.Packs = None,
     as_json: o.Json = False,
@@ -148,7 +151,9 @@ def nodes(
         catalogue.print_list(specs, session.terminal)
 
 
-def _with_workflow(context: typer.Context, command: Callable[..., None], given: Mapping[str, Any]) -> None:
+def _with_workflow(
+    context: typer.Context, command: Callable[..., None], given: Mapping[str, Any]
+) -> None:
     """What `run` and `check` have in common: find the workflow, read its flags, plan, and answer."""
     from graphengine.cli import flags, perform
 
@@ -158,16 +163,22 @@ def _with_workflow(context: typer.Context, command: Callable[..., None], given: 
     options = o.Options(**{name: given[name] for name in known})
     name = f"{NAME} {command.__name__}"
     signature = inspect.signature(command, eval_str=True)
-    fixed = [parameter for parameter in signature.parameters.values() if parameter.name != "context"]
+    fixed = [
+        parameter for parameter in signature.parameters.values() if parameter.name != "context"
+    ]
     session.title = options.file
     if options.file.startswith("--") or (not options.file and session.as_json):
         hint = f"FILE comes first: {name} FILE --param value"
-        raise WorkflowError([Issue("bad_argument", f"no FILE before {options.file or 'the options'}", hint=hint)])
+        raise WorkflowError(
+            [Issue("bad_argument", f"no FILE before {options.file or 'the options'}", hint=hint)]
+        )
     if not options.file:
         flags.show_help(fixed, name, command.__doc__ or "")
         session.code = 0 if given["help"] else 2
         return
-    taken = [text for option in context.command.params for text in (*option.opts, *option.secondary_opts)]
+    taken = [
+        text for option in context.command.params for text in (*option.opts, *option.secondary_opts)
+    ]
     opened = perform.open_workflow(options, taken)
     if given["help"]:
         params = flags.parameters_of(opened.flags, f"Params of {opened.title}")

@@ -22,7 +22,11 @@ def enter(arguments: Sequence[str]) -> int:
     """Serve one command line. Returns the exit code."""
     as_json = "--json" in arguments
     with standard_streams() as (stdout, stderr):
-        terminal = Terminal(stdout, stderr, debug="--debug" in arguments or bool(os.environ.get("GRAPHENGINE_DEBUG")))
+        terminal = Terminal(
+            stdout,
+            stderr,
+            debug="--debug" in arguments or bool(os.environ.get("GRAPHENGINE_DEBUG")),
+        )
         words = (Answer("cancelled").json() + "\n").encode() if as_json else b""
         interrupts = Interrupts(words, descriptor_of(stdout))
         session = Session(terminal, interrupts, as_json)
@@ -53,9 +57,16 @@ def _serve(session: Session, arguments: Sequence[str]) -> None:
     except (KeyboardInterrupt, typer.Abort):
         session.give(Answer("cancelled"), "")
     except typer.TyperException as cause:
-        words = [word for word in [*arguments[:1], session.title] if word and not word.startswith("-")]
+        words = [
+            word for word in [*arguments[:1], session.title] if word and not word.startswith("-")
+        ]
         hint = f"`{' '.join([NAME, *words])} --help` tells what can be given"
-        session.give(invalid(WorkflowError([Issue("bad_argument", cause.format_message().strip(), hint=hint)])), "")
+        session.give(
+            invalid(
+                WorkflowError([Issue("bad_argument", cause.format_message().strip(), hint=hint)])
+            ),
+            "",
+        )
     except GraphEngineError as cause:
         if session.terminal.debug:
             session.terminal.note(traceback.format_exc().rstrip(), "dim")
@@ -68,6 +79,10 @@ def _serve(session: Session, arguments: Sequence[str]) -> None:
 
 def _internal(session: Session, cause: Exception) -> None:
     message = f"an error inside {NAME}: {type(cause).__name__}: {cause}"
-    hint = "please report it with what --debug shows" if not session.terminal.debug else "please report it"
+    hint = (
+        "please report it with what --debug shows"
+        if not session.terminal.debug
+        else "please report it"
+    )
     failure = Failure("", NAME, "internal", message, hint, traceback=traceback.format_exc())
     session.give(Answer("failed", failed=[failure]), session.title)

@@ -72,10 +72,14 @@ class Flag:
             facts.append(f"default: {_shown(self.default)}")
         elif self.target is None or self.target.required:
             facts.append("required")
-        return "  ".join([escape(self.help), *(f"[dim]{escape(f'[{fact}]')}[/dim]" for fact in facts if fact)]).strip()
+        return "  ".join(
+            [escape(self.help), *(f"[dim]{escape(f'[{fact}]')}[/dim]" for fact in facts if fact)]
+        ).strip()
 
 
-def flags_of(workflow: Workflow, registry: Registry, files: Files, taken: Iterable[str]) -> list[Flag]:
+def flags_of(
+    workflow: Workflow, registry: Registry, files: Files, taken: Iterable[str]
+) -> list[Flag]:
     """A flag per param. One whose name is `taken` by an option is called `--param-NAME` instead."""
     used = set(taken)
     flags = []
@@ -93,13 +97,18 @@ def flags_of(workflow: Workflow, registry: Registry, files: Files, taken: Iterab
                 target=target,
                 default=_default(workflow, place, target),
                 files=_names(files, target),
-                help=param.help or param.title or (target.description if target else "") or _words(name),
+                help=param.help
+                or param.title
+                or (target.description if target else "")
+                or _words(name),
             )
         )
     return flags
 
 
-def parse_flags(flags: Sequence[Flag], arguments: Sequence[str], name: str) -> tuple[dict[str, Any], list[Issue]]:
+def parse_flags(
+    flags: Sequence[Flag], arguments: Sequence[str], name: str
+) -> tuple[dict[str, Any], list[Issue]]:
     """The values of params that a command line gives, and what is wrong with the others.
 
     Raises `typer.TyperException` for a flag that does not exist or has no value.
@@ -117,7 +126,9 @@ def parse_flags(flags: Sequence[Flag], arguments: Sequence[str], name: str) -> t
         if text is None:
             continue
         value = read_value(text, flag.target, literal=True) if isinstance(text, str) else text
-        if flag.target is not None and (issue := checked(flag.option, flag.place, flag.target, value)):
+        if flag.target is not None and (
+            issue := checked(flag.option, flag.place, flag.target, value)
+        ):
             issues.append(issue)
         else:
             values[flag.name] = value
@@ -131,7 +142,11 @@ def parameters_of(flags: Sequence[Flag], panel: str = "Params") -> list[inspect.
         names = f"{flag.option}/{flag.negative}" if flag.negative else flag.option
         kind = bool if flag.negative else str
         option = typer.Option(
-            names, metavar=flag.metavar, help=flag.described, show_default=False, rich_help_panel=escape(panel)
+            names,
+            metavar=flag.metavar,
+            help=flag.described,
+            show_default=False,
+            rich_help_panel=escape(panel),
         )
         found.append(_parameter(f"param_{index}", Annotated[kind | None, option]))
     return found
@@ -145,7 +160,9 @@ def show_help(parameters: Sequence[inspect.Parameter], name: str, text: str) -> 
         print(built.get_help(context))
 
 
-def _built(function: Callable[..., None], parameters: Sequence[inspect.Parameter], help: str = "") -> Any:
+def _built(
+    function: Callable[..., None], parameters: Sequence[inspect.Parameter], help: str = ""
+) -> Any:
     """The function as a command of typer's that has these parameters."""
 
     def command(**values: Any) -> None:
@@ -159,7 +176,9 @@ def _built(function: Callable[..., None], parameters: Sequence[inspect.Parameter
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation)
+    return inspect.Parameter(
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation
+    )
 
 
 def _first_input(param: Param, workflow: Workflow, registry: Registry) -> tuple[str, Input | None]:
@@ -177,17 +196,27 @@ def _default(workflow: Workflow, place: str, target: Input | None) -> Any:
     values: Mapping[str, Any] = workflow.nodes[name].values if name in workflow.nodes else {}
     if key in values:
         return values[key]
-    return target.schema().get("default", MISSING) if target is not None and target.widget else MISSING
+    return (
+        target.schema().get("default", MISSING) if target is not None and target.widget else MISSING
+    )
 
 
 def _names(files: Files, target: Input | None) -> list[str]:
     mark = target.file if target is not None else None
-    return files.names(mark.folder, mark.suffixes) if mark is not None and mark.folder in files.folders else []
+    return (
+        files.names(mark.folder, mark.suffixes)
+        if mark is not None and mark.folder in files.folders
+        else []
+    )
 
 
 def _free_name(name: str, yes_or_no: bool, used: set[str]) -> tuple[str, str | None]:
     stem = re.sub(r"[^\w]+|_+", "-", name).strip("-").lower() or "value"
-    tried = [stem, f"param-{stem}", *(f"param-{stem}-{number}" for number in range(2, len(used) + 3))]
+    tried = [
+        stem,
+        f"param-{stem}",
+        *(f"param-{stem}-{number}" for number in range(2, len(used) + 3)),
+    ]
     for word in tried:
         option, negative = f"--{word}", f"--no-{word}" if yes_or_no else None
         if option not in used and negative not in used:

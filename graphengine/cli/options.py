@@ -25,17 +25,24 @@ def workflow_names(incomplete: str) -> list[str]:
     from graphengine.default import folders
     from graphengine.settings import Settings
 
-    named = [name.removesuffix(".json") for name in folders(Settings()).names("workflows", (".json",))]
+    named = [
+        name.removesuffix(".json") for name in folders(Settings()).names("workflows", (".json",))
+    ]
     head, _, stem = incomplete.rpartition("/")
     folder = Path(f"{head}/" if head or incomplete.startswith("/") else ".")
-    found = [entry for entry in folder.glob("*") if entry.is_dir() or entry.suffix in (".json", ".png")]
+    found = [
+        entry for entry in folder.glob("*") if entry.is_dir() or entry.suffix in (".json", ".png")
+    ]
     files = [os.path.join(head, entry.name) + ("/" if entry.is_dir() else "") for entry in found]
     return sorted(name for name in [*named, *files] if name.startswith(incomplete))
 
 
 FILE_HELP = "A workflow file (JSON), a PNG that carries one, the name of a bundled or saved workflow, or - for stdin."
 File = Annotated[
-    str | None, typer.Argument(metavar="FILE", help=FILE_HELP, show_default=False, autocompletion=workflow_names)
+    str | None,
+    typer.Argument(
+        metavar="FILE", help=FILE_HELP, show_default=False, autocompletion=workflow_names
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -58,23 +65,37 @@ Target = Annotated[
 FailFast = Annotated[
     bool,
     typer.Option(
-        "--fail-fast", metavar=FLAG, rich_help_panel=RUN, help="Stop everything at the first step that fails."
+        "--fail-fast",
+        metavar=FLAG,
+        rich_help_panel=RUN,
+        help="Stop everything at the first step that fails.",
     ),
 ]
 NoCache = Annotated[
     bool,
     typer.Option(
-        "--no-cache", metavar=FLAG, rich_help_panel=RUN, help="Run every step, and keep no results for later runs."
+        "--no-cache",
+        metavar=FLAG,
+        rich_help_panel=RUN,
+        help="Run every step, and keep no results for later runs.",
     ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", rich_help_panel=FOLDERS, help="Where results are saved.  \\[default: output]"),
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        rich_help_panel=FOLDERS,
+        help="Where results are saved.  \\[default: output]",
+    ),
 ]
 Input = Annotated[
     Path | None,
     typer.Option(
-        "--input", metavar="DIR", rich_help_panel=FOLDERS, help="Pictures that workflows load.  \\[default: input]"
+        "--input",
+        metavar="DIR",
+        rich_help_panel=FOLDERS,
+        help="Pictures that workflows load.  \\[default: input]",
     ),
 ]
 Models = Annotated[
@@ -89,29 +110,46 @@ Models = Annotated[
 Packs = Annotated[
     list[Path] | None,
     typer.Option(
-        "--packs", metavar="DIR", rich_help_panel=FOLDERS, help="A plugins folder, besides the usual ones. Repeatable."
+        "--packs",
+        metavar="DIR",
+        rich_help_panel=FOLDERS,
+        help="A plugins folder, besides the usual ones. Repeatable.",
     ),
 ]
 CacheDir = Annotated[
     Path | None,
-    typer.Option("--cache-dir", metavar="DIR", rich_help_panel=FOLDERS, help="Where results are kept between runs."),
+    typer.Option(
+        "--cache-dir",
+        metavar="DIR",
+        rich_help_panel=FOLDERS,
+        help="Where results are kept between runs.",
+    ),
 ]
 Device = Annotated[
     str | None,
     typer.Option(
-        "--device", metavar="NAME", rich_help_panel=FOLDERS, help="auto, cpu, cuda, cuda:1, mps.  \\[default: auto]"
+        "--device",
+        metavar="NAME",
+        rich_help_panel=FOLDERS,
+        help="auto, cpu, cuda, cuda:1, mps.  \\[default: auto]",
     ),
 ]
 Explain = Annotated[
     bool,
     typer.Option(
-        "--explain", metavar=FLAG, rich_help_panel=TELL, help="For each step, whether it is cached or why it runs."
+        "--explain",
+        metavar=FLAG,
+        rich_help_panel=TELL,
+        help="For each step, whether it is cached or why it runs.",
     ),
 ]
 Json = Annotated[
     bool,
     typer.Option(
-        "--json", metavar=FLAG, rich_help_panel=TELL, help="Print one JSON object on stdout and nothing else there."
+        "--json",
+        metavar=FLAG,
+        rich_help_panel=TELL,
+        help="Print one JSON object on stdout and nothing else there.",
     ),
 ]
 Debug = Annotated[
@@ -127,7 +165,10 @@ Debug = Annotated[
 Help = Annotated[
     bool,
     typer.Option(
-        "--help", metavar=FLAG, rich_help_panel=TELL, help="Show this, with the flags of FILE if it is given."
+        "--help",
+        metavar=FLAG,
+        rich_help_panel=TELL,
+        help="Show this, with the flags of FILE if it is given.",
     ),
 ]
 
@@ -156,7 +197,11 @@ class Options:
         given: dict[str, Any] = {}
         place, output = ("--out", self.out) if self.out else ("the output folder", usual.output)
         issues = [*_unusable("--input", self.input), *_unusable(place, output, made=True)]
-        for name, folder in (("output", self.out), ("input", self.input), ("cache", self.cache_dir)):
+        for name, folder in (
+            ("output", self.out),
+            ("input", self.input),
+            ("cache", self.cache_dir),
+        ):
             if folder is not None:
                 given[name] = folder
         if self.models:
@@ -186,9 +231,19 @@ def read_settings(**given: Any) -> Settings:
         for error in cause.errors():
             name = str(error["loc"][0]) if error["loc"] else "settings"
             known = Settings.model_fields.get(name)
-            place = f"--{name}" if name in given else f"GRAPHENGINE_{name.upper()} (or {name} in graphengine.toml)"
-            wanted = known.description if known and error["type"] == "string_pattern_mismatch" else error["msg"]
-            issues.append(Issue("bad_setting", f"{place} is {error['input']!r}, but it takes: {wanted}"))
+            place = (
+                f"--{name}"
+                if name in given
+                else f"GRAPHENGINE_{name.upper()} (or {name} in graphengine.toml)"
+            )
+            wanted = (
+                known.description
+                if known and error["type"] == "string_pattern_mismatch"
+                else error["msg"]
+            )
+            issues.append(
+                Issue("bad_setting", f"{place} is {error['input']!r}, but it takes: {wanted}")
+            )
         raise WorkflowError(issues) from cause
     except (SettingsError, ValueError) as cause:  # a list that is no JSON, a file that is no TOML
         detail = f": {cause.__cause__}" if cause.__cause__ else ""
@@ -204,18 +259,36 @@ def _unusable(option: str, folder: Path | None, made: bool = False) -> list[Issu
         return []
     try:
         there = folder.is_dir()
-        nearest = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
+        nearest = next(
+            (path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder
+        )
         usable = there or (made and nearest.is_dir())
         if usable and made and not os.access(nearest, os.W_OK | os.X_OK):
-            return [Issue("bad_folder", f"{option} {str(folder)!r} can't be written", hint="choose another folder")]
+            return [
+                Issue(
+                    "bad_folder",
+                    f"{option} {str(folder)!r} can't be written",
+                    hint="choose another folder",
+                )
+            ]
     except (OSError, ValueError) as cause:
-        return [Issue("bad_folder", f"{option} {str(folder)!r} can't be used: {cause}", hint="choose another folder")]
+        return [
+            Issue(
+                "bad_folder",
+                f"{option} {str(folder)!r} can't be used: {cause}",
+                hint="choose another folder",
+            )
+        ]
     if usable:
         return []
     if os.path.lexists(nearest) and not nearest.is_dir():
         return [
             Issue(
-                "bad_folder", f"{option} {str(folder)!r}: {str(nearest)!r} is no folder", hint="choose another folder"
+                "bad_folder",
+                f"{option} {str(folder)!r}: {str(nearest)!r} is no folder",
+                hint="choose another folder",
             )
         ]
-    return [Issue("bad_folder", f"{option}: there is no folder {str(folder)!r}", hint="check the path")]
+    return [
+        Issue("bad_folder", f"{option}: there is no folder {str(folder)!r}", hint="check the path")
+    ]

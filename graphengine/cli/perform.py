@@ -54,7 +54,9 @@ def open_workflow(options: Options, taken: Sequence[str]) -> Opened:
         opened = engine.open(options.file)
         assert isinstance(opened, Workflow), "a file holds no graph"
         found = opened
-    return Opened(options.file, engine, found, flags_of(found, engine.registry, engine.files, taken))
+    return Opened(
+        options.file, engine, found, flags_of(found, engine.registry, engine.files, taken)
+    )
 
 
 def plan_of(opened: Opened, options: Options, arguments: Sequence[str], name: str) -> Plan:
@@ -82,7 +84,12 @@ def check(opened: Opened, plan: Plan, options: Options, terminal: Terminal, quie
 
 
 def run(
-    opened: Opened, plan: Plan, options: Options, terminal: Terminal, interrupts: Interrupts, quiet: bool
+    opened: Opened,
+    plan: Plan,
+    options: Options,
+    terminal: Terminal,
+    interrupts: Interrupts,
+    quiet: bool,
 ) -> Answer:
     """The answer of a plan that is run, shown while it goes on. What nodes print goes to stderr."""
     explanations = opened.engine.explain(plan) if options.explain else None
@@ -90,10 +97,14 @@ def run(
         terminal.explanations(explanations)
     started = time.perf_counter()
     with display_for(terminal, opened.title) as display, diverted():
-        report = execute(opened.engine, plan, options.fail_fast, display.show, display.cancelling, interrupts)
+        report = execute(
+            opened.engine, plan, options.fail_fast, display.show, display.cancelling, interrupts
+        )
     answer = answer_of(report, explanations)
     if interrupts.count and answer.status != "success":
-        return Answer(**{**vars(answer), "status": "cancelled", "seconds": time.perf_counter() - started})
+        return Answer(
+            **{**vars(answer), "status": "cancelled", "seconds": time.perf_counter() - started}
+        )
     return answer
 
 
@@ -123,4 +134,6 @@ def execute(
 def display_for(terminal: Terminal, title: str) -> Display:
     from graphengine.cli.progress import Lines, LiveBoard
 
-    return LiveBoard(terminal.notes, title) if terminal.notes.is_terminal else Lines(terminal.stderr)
+    return (
+        LiveBoard(terminal.notes, title) if terminal.notes.is_terminal else Lines(terminal.stderr)
+    )

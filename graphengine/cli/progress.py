@@ -135,9 +135,18 @@ class LiveBoard(Display):
         total = max(tally.steps, 1)
         title = Text("cancelling…", "yellow") if self._cancelling else Text(self._title, "bold")
         figures = f"{tally.done}/{tally.steps} steps  {seconds:.0f} s"
-        board.add_row(title, ProgressBar(total=total, completed=min(tally.done, total), width=24), Text(figures))
+        board.add_row(
+            title,
+            ProgressBar(total=total, completed=min(tally.done, total), width=24),
+            Text(figures),
+        )
         for activity in list(tally.active.values())[-3:]:
-            bar = ProgressBar(total=activity.total or None, completed=activity.done, width=24, pulse=not activity.total)
+            bar = ProgressBar(
+                total=activity.total or None,
+                completed=activity.done,
+                width=24,
+                pulse=not activity.total,
+            )
             board.add_row(Text(f"  {activity.node}", "cyan"), bar, Text(activity.words(), "dim"))
         if self._cancelling:
             board.add_row(Text("  Ctrl-C again ends at once", "dim"), "", "")
@@ -161,12 +170,18 @@ class Lines(Display):
             self._tally.take(event)
             if now - self._last >= BETWEEN_LINES:
                 self._last = now
-                print(f"{event.node}: {self._tally.active[event.node].words()}", file=self._stream, flush=True)
+                print(
+                    f"{event.node}: {self._tally.active[event.node].words()}",
+                    file=self._stream,
+                    flush=True,
+                )
             return
         self._tally.take(event)
         if isinstance(event, StepFinished) and not event.cached and event.seconds >= WORTH_A_LINE:
             self._last = time.perf_counter()
-            print(f"{event.node} ({event.type}): {event.seconds:.1f} s", file=self._stream, flush=True)
+            print(
+                f"{event.node} ({event.type}): {event.seconds:.1f} s", file=self._stream, flush=True
+            )
 
     def cancelling(self) -> None:
         os.write(2, ASK_AGAIN)

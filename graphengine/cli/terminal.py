@@ -77,7 +77,10 @@ class Terminal:
         count = f"{len(issues)} problems" if len(issues) > 1 else "a problem"
         self.note(f"error: {count} in {title}", "bold red")
         for issue in issues[:MANY]:
-            self._problem(f"  {issue.place}: {issue.message}" if issue.place else f"  {issue.message}", issue.hint)
+            self._problem(
+                f"  {issue.place}: {issue.message}" if issue.place else f"  {issue.message}",
+                issue.hint,
+            )
         if len(issues) > MANY:
             self.note(f"  and {len(issues) - MANY} more; --json lists them all")
 
@@ -86,7 +89,11 @@ class Terminal:
         place = f"failed: {failure.node} ({failure.type})" if failure.node else "error"
         self._problem(f"{place}: {failure.message}", failure.hint)
         if failure.inputs:
-            self.note("    with " + ", ".join(f"{name}={value}" for name, value in failure.inputs.items()), "dim")
+            self.note(
+                "    with "
+                + ", ".join(f"{name}={value}" for name, value in failure.inputs.items()),
+                "dim",
+            )
         if self.debug and failure.traceback:
             self.note(failure.traceback.rstrip())
         elif failure.traceback:
@@ -98,11 +105,18 @@ class Terminal:
             self.issues(title, answer.issues)
         for failure in answer.failed[:MANY]:
             self.failure(failure)
-        blocked = [(node, reason) for node, reason in answer.skipped.items() if not reason.endswith(" failed")]
+        blocked = [
+            (node, reason)
+            for node, reason in answer.skipped.items()
+            if not reason.endswith(" failed")
+        ]
         for node, reason in blocked[:MANY]:
             self.note(f"skipped: {node}: {reason}", "yellow")
         if answer.status != "invalid" and not answer.only_checked:
-            self.note(_closing(answer), {"success": "green", "failed": "bold red"}.get(answer.status, "yellow"))
+            self.note(
+                _closing(answer),
+                {"success": "green", "failed": "bold red"}.get(answer.status, "yellow"),
+            )
         for name, value in answer.results.items():
             self.print(f"{name} = {value}")
         for output in answer.outputs:
@@ -127,7 +141,9 @@ class _Notes(logging.Handler):
 
 
 def _closing(answer: Answer) -> str:
-    word = {"success": "done in", "failed": "failed after", "cancelled": "cancelled after"}[answer.status]
+    word = {"success": "done in", "failed": "failed after", "cancelled": "cancelled after"}[
+        answer.status
+    ]
     if answer.status == "cancelled" and not answer.seconds:
         return "cancelled"
     ran, cached, skipped = len(answer.executed), len(answer.cached), len(answer.skipped)

@@ -156,7 +156,9 @@ def command(*arguments: object) -> list[str]:
 
 def finished(*arguments: object, **options: Any) -> Result:
     """A command line run in a process of its own."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False, **options)
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=120, check=False, **options
+    )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -164,7 +166,11 @@ def workflow(path: Path, nodes: dict[str, Any], **more: Any) -> Path:
     """Write a workflow. A node is `(type, inputs)`; texts like "=a.result" are links."""
     written = {}
     for name, (kind, inputs) in nodes.items():
-        links = {key: value[1:] for key, value in inputs.items() if isinstance(value, str) and value.startswith("=")}
+        links = {
+            key: value[1:]
+            for key, value in inputs.items()
+            if isinstance(value, str) and value.startswith("=")
+        }
         values = {key: value for key, value in inputs.items() if key not in links}
         written[name] = {"type": f"test.{kind}", "values": values, "links": links}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,4 +183,6 @@ def saved(home: Path) -> Path:
     """A workflow that adds and saves."""
     nodes = {"sum": ("add", {"a": 2}), "save": ("save", {"value": "=sum.result"})}
     params = {"first": {"to": ["sum.a"], "help": "The first number"}, "b": {"to": ["sum.b"]}}
-    return workflow(home / "sum.json", nodes, title="A sum", params=params, outputs={"total": "sum.result"})
+    return workflow(
+        home / "sum.json", nodes, title="A sum", params=params, outputs={"total": "sum.result"}
+    )

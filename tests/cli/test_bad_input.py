@@ -32,8 +32,16 @@ def told(cli: Run, *arguments: object) -> tuple[str, str]:
         (b"{", "not_json", "line 1, column 2"),
         (b"\xff\xfe\x00", "not_json", "no text"),
         (b"[" * 100_000, "not_json", "nested too deeply"),
-        (b'{"format": "graphengine/1", "nodes": {}, "nodes": {}}', "not_json", "'nodes' stands twice"),
-        (b'{"format": "graphengine/1", "nodes": {"a": {"type": "t", "values": {"x": NaN}}}}', "not_json", "NaN"),
+        (
+            b'{"format": "graphengine/1", "nodes": {}, "nodes": {}}',
+            "not_json",
+            "'nodes' stands twice",
+        ),
+        (
+            b'{"format": "graphengine/1", "nodes": {"a": {"type": "t", "values": {"x": NaN}}}}',
+            "not_json",
+            "NaN",
+        ),
         (b"[1, 2]", "not_a_workflow", "another shape"),
         (b'{"format": "graphengine/9"}', "unknown_format", "a newer graphengine may read it"),
         (b'{"nodes": {}}', "unknown_format", 'write "graphengine/1"'),
@@ -43,7 +51,9 @@ def told(cli: Run, *arguments: object) -> tuple[str, str]:
     ],
     ids=lambda value: str(value[:40]) if isinstance(value, bytes) else "",
 )
-def test_files_that_are_no_workflow(cli: Run, home: Path, content: bytes, code: str, words: str) -> None:
+def test_files_that_are_no_workflow(
+    cli: Run, home: Path, content: bytes, code: str, words: str
+) -> None:
     (home / "w.json").write_bytes(content)
     found, text = told(cli, "w.json")
     assert found == code
@@ -60,7 +70,9 @@ def test_deep_values_are_no_crash(cli: Run, home: Path) -> None:
 
 
 def test_text_that_is_not_unicode_is_no_crash(cli: Run, home: Path) -> None:
-    file = workflow(home / "w.json", {"a": ("settings", {"text": "\ud800"})}, outputs={"seen": "a.result"})
+    file = workflow(
+        home / "w.json", {"a": ("settings", {"text": "\ud800"})}, outputs={"seen": "a.result"}
+    )
     assert cli("run", file, "--json").code == 0
     assert cli("run", file).code == 0
     file = workflow(home / "v.json", {"a": ("settings", {})}, params={"text": {"to": ["a.text"]}})
@@ -70,7 +82,10 @@ def test_text_that_is_not_unicode_is_no_crash(cli: Run, home: Path) -> None:
 
 
 def test_files_that_are_not_there_or_no_files(cli: Run, home: Path) -> None:
-    assert told(cli, "nosuch.json") == ("missing_file", "there is no file 'nosuch.json' | check the path")
+    assert told(cli, "nosuch.json") == (
+        "missing_file",
+        "there is no file 'nosuch.json' | check the path",
+    )
     assert told(cli, "text_to_imag")[1].endswith("did you mean 'text_to_image'?")
     (home / "folder").mkdir()
     assert "Is a directory" in told(cli, "folder")[1]
@@ -111,7 +126,11 @@ SUM = ("add", {"a": 1})
         ({"x": ("add", {"a": "=y.result"})}, "unknown_node", "there is no node 'y'"),
         ({"s": SUM, "x": ("add", {"a": "=s.resul"})}, "unknown_output", "did you mean 'result'?"),
         ({"s": ("settings", {}), "x": ("add", {"a": "=s.result"})}, "type_mismatch", "wants int"),
-        ({"x": ("add", {"a": "=y.result"}), "y": ("add", {"a": "=x.result"})}, "cycle", "x → y → x"),
+        (
+            {"x": ("add", {"a": "=y.result"}), "y": ("add", {"a": "=x.result"})},
+            "cycle",
+            "x → y → x",
+        ),
         ({"x": ("read", {"file": "nosuch.txt"})}, "bad_file", "there is no 'nosuch.txt'"),
         ({"x": ("read", {"file": "../secret"})}, "bad_file", "lies outside the input folder"),
         ({"x": ("read", {"file": "/etc/passwd"})}, "bad_file", "lies outside the input folder"),
@@ -119,7 +138,9 @@ SUM = ("add", {"a": 1})
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_workflows_that_cannot_run(cli: Run, home: Path, nodes: dict[str, Any], code: str, words: str) -> None:
+def test_workflows_that_cannot_run(
+    cli: Run, home: Path, nodes: dict[str, Any], code: str, words: str
+) -> None:
     (home / "input").mkdir()
     (home / "secret").write_text("secret")
     (home / "input" / "link.txt").symlink_to(home / "secret")
@@ -138,7 +159,13 @@ def test_every_problem_of_a_file_at_once(cli: Run, home: Path) -> None:
     file = workflow(home / "w.json", nodes, params={"p": {"to": ["e.x"]}})
     done = cli("check", file, "--json")
     codes = [issue["code"] for issue in done.json["issues"]]
-    assert sorted(codes) == ["out_of_range", "unknown_node", "unknown_output", "unknown_type", "wrong_type"]
+    assert sorted(codes) == [
+        "out_of_range",
+        "unknown_node",
+        "unknown_output",
+        "unknown_type",
+        "wrong_type",
+    ]
     assert "5 problems in" in cli("check", file).err
 
 
@@ -171,7 +198,11 @@ def test_folders_and_devices_that_cannot_be_used(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("GRAPHENGINE_CACHE_DISK", "lots"), ("GRAPHENGINE_PACKS", "not json"), ("GRAPHENGINE_OUTPUT", "taken")],
+    [
+        ("GRAPHENGINE_CACHE_DISK", "lots"),
+        ("GRAPHENGINE_PACKS", "not json"),
+        ("GRAPHENGINE_OUTPUT", "taken"),
+    ],
 )
 def test_settings_that_are_wrong(
     cli: Run, saved: Path, home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str

@@ -12,7 +12,10 @@ def test_lists_every_type_with_what_it_does(cli: Run) -> None:
     lines = done.out.splitlines()
     assert done.code == 0
     assert any(
-        line.startswith("test.add ") and "Add two numbers." in line and line.rstrip().endswith("int") for line in lines
+        line.startswith("test.add ")
+        and "Add two numbers." in line
+        and line.rstrip().endswith("int")
+        for line in lines
     )
     assert any(line.startswith("sample.ksampler ") for line in lines)
 

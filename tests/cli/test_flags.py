@@ -22,7 +22,9 @@ def file(home: Path) -> Path:
     params["negative_prompt"] = {"to": ["it.text"]}
     params["ghost"] = {"to": ["it.missing"]}
     nodes = {"it": ("settings", {"steps": 30})}
-    return workflow(home / "w.json", nodes, title="All [kinds]", params=params, outputs={"seen": "it.result"})
+    return workflow(
+        home / "w.json", nodes, title="All [kinds]", params=params, outputs={"seen": "it.result"}
+    )
 
 
 def sound(file: Path) -> Path:
@@ -72,7 +74,9 @@ def test_flags_are_typed(cli: Run, file: Path, given: list[str], seen: str) -> N
     ],
     ids=str,
 )
-def test_wrong_values_name_the_flag(cli: Run, file: Path, given: list[str], code: str, hint: str | None) -> None:
+def test_wrong_values_name_the_flag(
+    cli: Run, file: Path, given: list[str], code: str, hint: str | None
+) -> None:
     done = cli("run", sound(file), "--json", *given)
     [issue] = done.json["issues"]
     assert (done.code, issue["code"]) == (2, code)
@@ -82,11 +86,16 @@ def test_wrong_values_name_the_flag(cli: Run, file: Path, given: list[str], code
 
 def test_everything_that_is_wrong_is_told_at_once(cli: Run, file: Path) -> None:
     given = ["--steps", "0", "--size", "huge", "--set", "it.moood=1", "--set", "nonsense"]
-    places = [(issue["node"], issue["input"]) for issue in cli("check", file, "--json", *given).json["issues"]]
+    places = [
+        (issue["node"], issue["input"])
+        for issue in cli("check", file, "--json", *given).json["issues"]
+    ]
     assert places == [("it", "steps"), ("it", "size"), ("it", "moood"), (None, None), ("it", None)]
 
 
-@pytest.mark.parametrize("given", [["--stepz", "1"], ["--steps"], ["--out"], ["word"], ["--tiled=maybe"]], ids=str)
+@pytest.mark.parametrize(
+    "given", [["--stepz", "1"], ["--steps"], ["--out"], ["word"], ["--tiled=maybe"]], ids=str
+)
 def test_flags_that_do_not_exist_or_lack_a_value(cli: Run, file: Path, given: list[str]) -> None:
     done = cli("run", sound(file), "--json", *given)
     assert (done.code, done.json["issues"][0]["code"]) == (2, "bad_argument")
@@ -102,7 +111,9 @@ def test_flags_before_the_file_are_told_to_stand_behind_it(cli: Run, file: Path)
     assert "FILE comes first" in done.err
 
 
-def test_help_shows_type_range_default_and_text(cli: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_shows_type_range_default_and_text(
+    cli: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     done = cli("run", file, "--help")
     text = shown(done.out)
@@ -131,8 +142,18 @@ def test_help_without_a_file(cli: Run, command: str) -> None:
 def test_params_with_odd_and_equal_names_all_get_a_flag(cli: Run, home: Path) -> None:
     names = ["a b", "a_b", "a-b", "--", "größe", "json", "set"]
     params = {name: {"to": ["it.text"]} for name in names}
-    file = workflow(home / "w.json", {"it": ("settings", {})}, params=params, outputs={"seen": "it.result"})
-    for flag in ("--a-b", "--param-a-b", "--param-a-b-2", "--value", "--größe", "--param-json", "--param-set"):
+    file = workflow(
+        home / "w.json", {"it": ("settings", {})}, params=params, outputs={"seen": "it.result"}
+    )
+    for flag in (
+        "--a-b",
+        "--param-a-b",
+        "--param-a-b-2",
+        "--value",
+        "--größe",
+        "--param-json",
+        "--param-set",
+    ):
         assert "'here'" in cli("run", file, "--json", flag, "here").json["results"]["seen"]
 
 
@@ -141,4 +162,6 @@ def test_help_names_the_files_that_are_there(cli: Run, home: Path) -> None:
     for name in ("one.txt", "two.txt"):
         (home / "input" / name).write_text("")
     file = workflow(home / "w.json", {"it": ("read", {})}, params={"file": {"to": ["it.file"]}})
-    assert "--file FILE File [there are: one.txt, two.txt] [required]" in shown(cli("run", file, "--help").out)
+    assert "--file FILE File [there are: one.txt, two.txt] [required]" in shown(
+        cli("run", file, "--help").out
+    )

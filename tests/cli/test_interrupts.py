@@ -19,7 +19,9 @@ from tests.cli.conftest import command, workflow
 
 @contextmanager
 def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:
@@ -69,7 +71,9 @@ def test_a_cancelled_run_says_so_in_words(home: Path) -> None:
 
 
 def test_a_second_one_ends_a_step_that_does_not_listen(home: Path) -> None:
-    with started("run", workflow(home / "w.json", {"slow": ("slow", {"stubborn": True})}), "--json") as process:
+    with started(
+        "run", workflow(home / "w.json", {"slow": ("slow", {"stubborn": True})}), "--json"
+    ) as process:
         wait_for(home / "started")
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -104,7 +108,9 @@ def test_at_any_moment_of_the_start(home: Path, moment: float) -> None:
     file = workflow(home / "w.json", {"slow": ("slow", {"seconds": 1000})})
     line = ["run", "--packs", "packs", str(file), "--json"]
     code = f"import sys; from graphengine.cli import main; print('begun', flush=True); sys.exit(main({line!r}))"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     time.sleep(moment)

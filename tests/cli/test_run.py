@@ -28,7 +28,9 @@ def test_json_is_one_object_and_nothing_else(cli: Run, saved: Path, home: Path) 
     assert answer.pop("seconds") >= 0
     assert answer == {
         "status": "success",
-        "outputs": [{"node": "save", "output": "artifact", "path": path, "media_type": "text/plain"}],
+        "outputs": [
+            {"node": "save", "output": "artifact", "path": path, "media_type": "text/plain"}
+        ],
         "results": {"total": 3},
         "executed": ["sum", "save"],
         "cached": [],
@@ -52,13 +54,18 @@ def test_the_same_run_from_another_folder_saves_there(
     cli("run", saved)
     (home / "inner").mkdir()
     monkeypatch.chdir(home / "inner")
-    assert cli("run", saved, "--json").json["outputs"][0]["path"] == str(home / "inner" / "output" / "note_00001.txt")
+    assert cli("run", saved, "--json").json["outputs"][0]["path"] == str(
+        home / "inner" / "output" / "note_00001.txt"
+    )
 
 
 def test_explains_what_is_cached_and_what_differs(cli: Run, saved: Path) -> None:
     cli("run", saved)
     explained = cli("run", saved, "--first", "9", "--explain", "--json").json["explain"]
-    assert [(step["node"], step["cached"]) for step in explained] == [("sum", False), ("save", False)]
+    assert [(step["node"], step["cached"]) for step in explained] == [
+        ("sum", False),
+        ("save", False),
+    ]
     assert "a" in explained[0]["reason"]
     assert "2" in explained[0]["reason"]
     told = cli("run", saved, "--first", "9", "--explain").err
@@ -87,7 +94,13 @@ def test_a_failing_step_leaves_other_targets_alone(cli: Run, home: Path) -> None
     assert "Traceback" not in done.err
     assert done.out.endswith("note_00001.txt\n")
     answer = cli("run", file, "--json").json
-    failed = {"node": "bad", "type": "test.fail", "code": "exception", "hint": None, "inputs": {"a": "4"}}
+    failed = {
+        "node": "bad",
+        "type": "test.fail",
+        "code": "exception",
+        "hint": None,
+        "inputs": {"a": "4"},
+    }
     assert answer["status"] == "failed"
     assert answer["failed"] == [{**failed, "message": "ValueError: no luck with 4"}]
     assert answer["skipped"] == {"behind": "bad failed"}
@@ -102,7 +115,9 @@ def test_fail_fast_stops_everything(cli: Run, home: Path) -> None:
 
 
 def test_a_blocked_step_is_skipped_with_its_reason(cli: Run, home: Path) -> None:
-    file = workflow(home / "w.json", {"none": ("block", {}), "save": ("save", {"value": "=none.result"})})
+    file = workflow(
+        home / "w.json", {"none": ("block", {}), "save": ("save", {"value": "=none.result"})}
+    )
     done = cli("run", file)
     assert done.code == 0
     assert "skipped: save: nothing to do" in done.err
@@ -128,7 +143,9 @@ def test_runs_a_picture_that_carries_a_workflow(cli: Run, saved: Path, home: Pat
     assert cli("run", "picture.png", "--json").json["results"] == {"total": 3}
 
 
-def test_reads_a_workflow_from_stdin(cli: Run, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_a_workflow_from_stdin(
+    cli: Run, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(saved.read_text()))
     assert cli("run", "-", "--json").json["results"] == {"total": 3}
 
@@ -171,7 +188,9 @@ def test_what_nodes_print_stays_out_of_the_json(home: Path) -> None:
     assert "written by a library" in done.err
 
 
-def test_a_pack_that_fails_to_load_is_told_and_the_rest_runs(cli: Run, saved: Path, home: Path) -> None:
+def test_a_pack_that_fails_to_load_is_told_and_the_rest_runs(
+    cli: Run, saved: Path, home: Path
+) -> None:
     (home / "packs" / "broken.py").write_text("import nothing_of_that_name")
     done = cli("run", saved)
     assert done.code == 0

@@ -36,7 +36,13 @@ def test_starts_quickly() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "text_to_image", "--help"], ["nodes"], ["check", "text_to_image", "--explain"], ["--version"]],
+    [
+        ["--help"],
+        ["run", "text_to_image", "--help"],
+        ["nodes"],
+        ["check", "text_to_image", "--explain"],
+        ["--version"],
+    ],
     ids=" ".join,
 )
 def test_loads_no_torch_before_a_run(home: Path, arguments: list[str]) -> None:
@@ -68,7 +74,9 @@ def on_terminal(*arguments: object) -> str:
     """What a command line writes to a terminal of 100 columns."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
-    process = subprocess.Popen(command(*arguments), stdin=follower, stdout=follower, stderr=follower, env=environment)
+    process = subprocess.Popen(
+        command(*arguments), stdin=follower, stdout=follower, stderr=follower, env=environment
+    )
     os.close(follower)
     parts = []
     while True:
@@ -102,7 +110,9 @@ def test_shows_a_live_board_on_a_terminal(home: Path) -> None:
 def test_is_quiet_when_piped(home: Path) -> None:
     nodes = {"quick": ("add", {"a": 1}), "slow": ("slow", {"seconds": 0.4, "a": "=quick.result"})}
     done = finished("run", workflow(home / "w.json", nodes))
-    assert re.fullmatch(r"slow \(test\.slow\): \d+\.\d s\ndone in \d+\.\d s: 2 steps ran\n", done.err)
+    assert re.fullmatch(
+        r"slow \(test\.slow\): \d+\.\d s\ndone in \d+\.\d s: 2 steps ran\n", done.err
+    )
     assert "\x1b" not in done.err
 
 
@@ -113,10 +123,14 @@ def test_whoever_reads_may_stop_reading(home: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [["nodes"], ["run", "sum.json"], ["run", "sum.json", "--json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["nodes"], ["run", "sum.json"], ["run", "sum.json", "--json"]], ids=" ".join
+)
 def test_an_answer_that_cannot_be_written_is_told(saved: Path, arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert done.returncode == 1
     assert done.stderr.endswith("error: the answer can't be written: No space left on device\n")
     assert "Traceback" not in done.stderr

@@ -26,7 +26,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def needed() -> dict[str, str]:
     """Every distribution that graphengine and its dev extra need, with the version that is installed."""
     found: dict[str, str] = {}
-    open_ends = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
+    open_ends = [
+        Requirement(text)
+        for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    ]
     while open_ends:
         requirement = open_ends.pop()
         name = canonicalize_name(requirement.name)
@@ -52,7 +55,9 @@ def test_every_dependency_is_pinned() -> None:
 
 
 def test_pins_name_no_build_of_one_machine() -> None:
-    assert [version for version in pins().values() if not re.fullmatch(r"[0-9.]+(\.post\d+)?", version)] == []
+    assert [
+        version for version in pins().values() if not re.fullmatch(r"[0-9.]+(\.post\d+)?", version)
+    ] == []
     assert "://" not in (ROOT / "constraints.txt").read_text()
 
 
@@ -64,10 +69,16 @@ def test_the_entry_points_load() -> None:
     assert importlib.metadata.version("graphengine") == graphengine.__version__
 
 
-def test_bundled_workflows_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert importlib.resources.files("graphengine_workflows").joinpath("text_to_image.json").is_file()
+def test_bundled_workflows_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        importlib.resources.files("graphengine_workflows").joinpath("text_to_image.json").is_file()
+    )
     code = "from graphengine import default_engine; print(default_engine().open('text_to_image').title)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "Text to image\n"
 
 
@@ -81,18 +92,26 @@ def tracked() -> list[str]:
 
 
 def test_a_wheel_carries_every_file_of_ours(tmp_path: Path) -> None:
-    wanted = [name for name in tracked() if name.startswith(("graphengine/", "nodes/", "web/", "workflows/"))]
+    wanted = [
+        name
+        for name in tracked()
+        if name.startswith(("graphengine/", "nodes/", "web/", "workflows/"))
+    ]
     for name in [*wanted, "pyproject.toml", "setup.py", "README.md", "LICENSE"]:
         copy = tmp_path / "source" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, copy)
     code = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "source", capture_output=True, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "source", capture_output=True, check=True
+    )
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         carried = set(wheel.namelist())
     installed = [re.sub(r"^(nodes|web|workflows)/", r"graphengine_\1/", name) for name in wanted]
     assert [name for name in installed if name not in carried] == []
-    assert {name.partition("/")[0].partition("-")[0].partition("_")[0] for name in carried} == {"graphengine"}
+    assert {name.partition("/")[0].partition("-")[0].partition("_")[0] for name in carried} == {
+        "graphengine"
+    }
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
