@@ -90,7 +90,7 @@ def _reason(step: Step, before: Parts | None, found: Mapping[str, Explanation]) 
         (name, link)
         for name, link in step.links.items()
         if before is not None
-        and before.get("links", {}).get(name) != [link.source.signature, link.output]
+        and before.get("links", {}).get(name) != f"{link.source.signature}.{link.output}"
     ]
     reason = first_difference(before, step.parts)
     if reason.startswith("what comes into") and changed:

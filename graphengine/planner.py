@@ -117,7 +117,7 @@ class Drawing:
         parts["type"] = spec.id
         parts["source"] = source_of(spec)
         parts["links"] = {
-            name: [link.source.signature, link.output] for name, link in links.items()
+            name: f"{link.source.signature}.{link.output}" for name, link in links.items()
         }
         if not spec.cache:
             parts["salt"] = uuid.uuid4().hex

@@ -303,7 +303,8 @@ class Run:
                 waiter.pending -= 1
                 if not waiter.pending:
                     stack.append((waiter, waiter.collect(), False))
-            task.dependents, task.waiters, task.answers = [], [], []
+            for read in (task.dependents, task.waiters, task.answers):
+                read.clear()
             blocked = False
             self._drop(task)
 
