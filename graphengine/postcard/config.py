@@ -33,6 +33,6 @@ class Config:
     ema: float = 0.999
     caption_drop: float = 0.1
 
-    decoder_steps: int = 3_000
+    decoder_steps: int = 600
     decoder_batch: int = 4
     decoder_lr: float = 8e-4

@@ -275,7 +275,8 @@ def _vignette() -> np.ndarray:
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
     wave = 1.2 * np.sin(x * 0.13) * np.cos(y * 0.11) + 0.8 * np.sin(0.17 * (x - y))
     edge = np.minimum(np.minimum(x, SIZE - x), np.minimum(y, SIZE - y)) + wave
-    return np.clip((edge - 2.0) / 8.0, 0.0, 1.0)[..., None]
+    shown: np.ndarray = np.clip((edge - 2.0) / 8.0, 0.0, 1.0)[..., None]
+    return shown
 
 
 def _watercolour(image: Image.Image) -> Image.Image:

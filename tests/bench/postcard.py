@@ -79,7 +79,8 @@ def train_judge(work: Path, count: int, steps: int) -> Judge:
     judge = Judge()
     optimizer = loop.adamw(judge, 2e-3, 0.05)
     path = work / "judge.npy"
-    if not path.exists() and not (work / "judge.pt").exists():
+    work.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
         np.save(path, np.stack([judge_pixels(i) for i in range(count)]))
     pictures = np.load(path, mmap_mode="r")
     table = [judge_scene(i).attributes() for i in range(count)]
