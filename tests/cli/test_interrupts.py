@@ -107,7 +107,13 @@ def test_while_the_workflow_is_read(home: Path) -> None:
 def test_at_any_moment_of_the_start(home: Path, moment: float) -> None:
     file = workflow(home / "w.json", {"slow": ("slow", {"seconds": 1000})})
     line = ["run", "--packs", "packs", str(file), "--json"]
-    code = f"import sys; from graphengine.cli import main; print('begun', flush=True); sys.exit(main({line!r}))"
+    code = f"""if True:
+        import signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        from graphengine.cli import main
+        print('begun', flush=True)
+        sys.exit(main({line!r}))
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
