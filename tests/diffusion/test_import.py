@@ -31,6 +31,6 @@ def test_every_public_name_is_there_and_no_submodule_hides_it():
 
 def test_type_checkers_see_the_same_names():
     lines = Path(diffusion.__file__).read_text().splitlines()
-    imports = [line.split()[1:] for line in lines if line.startswith("    from graphengine")]
+    imports = [line.split()[1:] for line in lines if line.startswith("    from graphengine.")]
     seen = {(words[0].rpartition(".")[2], words[-1]) for words in imports}
     assert seen == {(module, name) for module, names in diffusion._HOMES.items() for name in names}
