@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import queue
 import threading
@@ -32,6 +34,20 @@ in its folder.
 """
 
 
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Planning makes many objects and hardly any garbage: to search them for it again and again
+    takes longer than the plan.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class Engine:
     """Plans and runs workflows. `digest` names the content of a live Python value in a graph."""
 
@@ -57,9 +73,8 @@ class Engine:
         if isinstance(source, (Workflow, Graph)):
             return source
         path = Path(source)
-        if (
-            path.suffix or "\0" in str(path) or os.path.exists(path)
-        ):  # Path.exists raises for a long name
+        # Path.exists raises for a long name
+        if path.suffix or "\0" in str(path) or os.path.exists(path):
             return read_workflow(path)
         try:
             file = self.files.resolve("workflows", f"{source}.json")
@@ -72,6 +87,7 @@ class Engine:
             raise FileError(f"there is no file and no workflow {str(source)!r}", hint) from cause
         return read_workflow(file)
 
+    @collector_paused()
     def plan(self, source: Source, targets: Sequence[str] | None = None, /, **params: Any) -> Plan:
         """Check a workflow and say what would run.
 

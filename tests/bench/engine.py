@@ -135,7 +135,7 @@ def growth() -> Iterator[str]:
     yield "|---|---|" + "---:|" * (len(SIZES) + 1)
     for shape in (chain, fan, ladder, loop, items):
         for name, make in (("inline", InlineWorker), ("thread", ThreadWorker)):
-            took = [best(make, shape(n), max(1, 4000 // n)) for n in SIZES]
+            took = [best(make, shape(n), max(3, 8000 // n)) for n in SIZES]
             worst = max(b / a for a, b in pairwise(took))
             cells = "".join(f" {t / n * 1e6:.0f} |" for t, n in zip(took, SIZES, strict=True))
             label = "list mapping, per item" if shape is items else shape.__name__
