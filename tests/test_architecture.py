@@ -34,8 +34,8 @@ FOREIGN = {"pydantic", "pydantic_core", "pydantic_settings", "platformdirs"}
 LAZY = {"PIL", "networkx", "numpy", "safetensors", "torch"}
 """What the engine imports of others: at the top of a module, and inside of a function only."""
 
-LIBRARY = {"errors", "resource", "sockets", "diffusion"}
-"""What `diffusion` and `postcard` may know of us."""
+LIBRARY = {"errors", "resource", "sockets", "diffusion", "training"}
+"""What `diffusion`, `training` and `postcard` may know of us."""
 
 LAYER_OF = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 ENGINE = sorted(path for path in PACKAGE.glob("*.py"))
@@ -85,7 +85,7 @@ def python(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-@pytest.mark.parametrize("folder", ["diffusion", "postcard"])
+@pytest.mark.parametrize("folder", ["diffusion", "training", "postcard"])
 def test_libraries_know_nothing_of_graphs(folder: str) -> None:
     for path in python(PACKAGE / folder):
         for name, _ in imports(path):
@@ -99,14 +99,17 @@ def test_nodes_import_public_names_and_the_library() -> None:
             first, _, rest = name.partition(".")
             assert first != "graphengine_nodes", f"{path.name}: write a relative import"
             if first == "graphengine":
-                assert rest == "" or rest.split(".")[0] == "diffusion", f"{path.name}: {name}"
+                library = rest.split(".")[0] in ("", "diffusion", "training", "postcard")
+                assert library, f"{path.name}: {name}"
 
 
 def test_the_command_line_stands_apart_from_torch_and_the_library() -> None:
     for path in python(PACKAGE / "cli"):
         for name, _ in imports(path):
             assert name.split(".")[0] not in ("torch", "diffusers", "transformers")
-            assert not name.startswith(("graphengine.diffusion", "graphengine.postcard"))
+            assert not name.startswith(
+                ("graphengine.diffusion", "graphengine.training", "graphengine.postcard")
+            )
 
 
 @pytest.mark.parametrize("folder", ["graphengine", "nodes"])

@@ -18,7 +18,16 @@ from typing import Any, NamedTuple
 from graphengine.diffusion.types import Betas, Model, TextEncoder, Vae
 from graphengine.errors import FileError, ModelError
 
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+PIPELINES = (
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+    "StableDiffusionDepth2ImgPipeline",
+)
+BASE = "_graphengine_base"
+"""The key in model_index.json that names a checkpoint beside this one, from which the parts that
+this one lacks are taken.
+"""
 CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel"}
 TO_SAFETENSORS = (
     "save it again with diffusers: pipeline.save_pretrained(folder, safe_serialization=True)"
@@ -43,6 +52,7 @@ def load_checkpoint(folder: Path, digest: Callable[[Path], str] | None = None) -
     """
     digest = digest or stamp
     index = _index(folder)
+    home = _homes(folder, index)
     for part, wanted in CLASSES.items():
         given = index.get(part)
         if not isinstance(given, list) or len(given) != 2 or given[1] is None:
@@ -54,39 +64,47 @@ def load_checkpoint(folder: Path, digest: Callable[[Path], str] | None = None) -
                 f"{folder.name}: {part} is a {given[1]}, not a {wanted}",
                 "use a Stable Diffusion 1.x or 2.x model",
             )
-        check_weights(folder / part)
-    unet = read_config(folder / "unet")
-    vae = read_config(folder / "vae")
-    text = read_config(folder / "text_encoder")
+        check_weights(home(part))
+    unet = read_config(home("unet"))
+    vae = read_config(home("vae"))
+    text = read_config(home("text_encoder"))
     width = unet.get("cross_attention_dim")
     if not isinstance(width, int) or unet.get("addition_embed_type"):
         raise ModelError(
             f"{folder.name}: a UNet of this kind can't be run yet",
             "use a Stable Diffusion 1.x or 2.x model",
         )
-    tokenizer = folder / "tokenizer"
+    tokenizer = home("tokenizer")
     if not tokenizer.is_dir():
         raise FileError(f"{folder.name} has no tokenizer folder", "copy it from the model's source")
-    prediction, betas = _training(folder)
+    extra = unet["in_channels"] - vae["latent_channels"]
+    if extra not in (0, 1, vae["latent_channels"] + 1):
+        raise ModelError(
+            f"{folder.name}: a UNet of {unet['in_channels']} input channels can't be run",
+            "ordinary models have as many as the latent (4), depth models 1 more, inpainting "
+            "models mask and masked picture (9)",
+        )
+    prediction, betas = _training(home("scheduler").parent)
     autoencoder = Vae(
-        folder=folder / "vae",
-        digest=digest(folder / "vae"),
+        folder=home("vae"),
+        digest=digest(home("vae")),
         channels=vae["latent_channels"],
         factor=2 ** (len(vae["block_out_channels"]) - 1),
     )
     model = Model(
-        folder=folder / "unet",
-        digest=digest(folder / "unet"),
+        folder=home("unet"),
+        digest=digest(home("unet")),
         width=width,
-        channels=unet["in_channels"],
+        channels=vae["latent_channels"],
         prediction=prediction,
         betas=betas,
         latent_scale=vae.get("scaling_factor") or 1.0,
         latent_shift=vae.get("shift_factor") or 0.0,
         vae=autoencoder,
+        extra_channels=extra,
     )
     encoder = TextEncoder(
-        folder=folder / "text_encoder",
+        folder=home("text_encoder"),
         digest=f"{digest(folder / 'text_encoder')}+{digest(tokenizer)}",
         tokenizer=tokenizer,
         width=text["hidden_size"],
@@ -94,6 +112,24 @@ def load_checkpoint(folder: Path, digest: Callable[[Path], str] | None = None) -
         length=text["max_position_embeddings"],
     )
     return Checkpoint(model, encoder, autoencoder)
+
+
+def _homes(folder: Path, index: dict[str, Any]) -> Callable[[str], Path]:
+    """Where each part lies: here, or in the checkpoint that this one is based on."""
+    base = index.get(BASE)
+    if base is None:
+        return lambda part: folder / part
+    if not isinstance(base, str) or base in ("", ".", "..") or Path(base).name != base:
+        raise FileError(
+            f"{folder.name}: {BASE} is {base!r}", "give the name of a checkpoint in the same folder"
+        )
+    other = folder.parent / base
+    if not other.is_dir():
+        raise FileError(
+            f"{folder.name} needs the checkpoint {base}, which is not there",
+            f"put {base} into the same folder",
+        )
+    return lambda part: folder / part if (folder / part).is_dir() else other / part
 
 
 def _index(folder: Path) -> dict[str, Any]:

@@ -50,11 +50,14 @@ class Latent:
     `samples`: float32 [batch, channels, h, w]. `noise_mask`: [1 or batch, height, width] of any
     resolution; 1 is sampled, 0 stays. `noise_index`: which item of a batch of noise each item gets,
     if not its own position: an item taken out of a batch keeps its number and so its noise.
+    `beside`: [1 or batch, channels, h, w], what an inpainting or depth model reads beside the noisy
+    latent, in the model's numbers: mask and masked picture (1 + channels), or a depth map (1).
     """
 
     samples: Tensor
     noise_mask: Tensor | None = None
     noise_index: tuple[int, ...] | None = None
+    beside: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,11 @@ class Vae(Weights):
 class Model(Weights):
     """A UNet and how to use it.
 
-    `width`: of the text it reads. `prediction`: what it answers, "epsilon" or "v_prediction".
-    `latent_scale` and `latent_shift` lead from the VAE's numbers to the model's: (z - shift) *
-    scale. `vae` is the autoencoder it came with, for previews.
+    `width`: of the text it reads. `channels`: of the latent it works on. `extra_channels`: what it
+    reads beside the noisy latent, 5 in an inpainting model (mask and masked picture), 1 in a depth
+    model. `prediction`: what it answers, "epsilon" or "v_prediction". `latent_scale` and
+    `latent_shift` lead from the VAE's numbers to the model's: (z - shift) * scale. `vae` is the
+    autoencoder it came with, for previews.
     """
 
     width: int
@@ -118,6 +123,13 @@ class Model(Weights):
     latent_scale: float = 1.0
     latent_shift: float = 0.0
     vae: Vae | None = None
+    extra_channels: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What people call such a model."""
+        kinds = {0: "ordinary", 1: "depth", self.channels + 1: "inpainting"}
+        return f"{kinds.get(self.extra_channels, 'other')} model ({self.channels + self.extra_channels} channels)"
 
     @property
     def family(self) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from graphengine.training import loop
 
 
 @dataclass(frozen=True)
@@ -18,21 +21,36 @@ class Config:
     vae_channels: tuple[int, ...] = (16, 32, 64, 96)
     vae_steps: int = 3_300
     vae_batch: int = 16
-    vae_lr: float = 1.2e-3
+    vae_rate: float = 1.2e-3
 
     text_width: int = 128
     text_layers: int = 3
     text_steps: int = 1_200
     text_batch: int = 64
-    text_lr: float = 1.5e-3
+    text_rate: float = 1.5e-3
 
     unet_channels: tuple[int, ...] = (64, 128, 192)
     unet_steps: int = 2_500
     unet_batch: int = 64
-    unet_lr: float = 1e-3
+    unet_rate: float = 1e-3
     ema: float = 0.999
-    caption_drop: float = 0.1
+    captions: int = 3
 
     decoder_steps: int = 600
     decoder_batch: int = 4
-    decoder_lr: float = 8e-4
+    decoder_rate: float = 8e-4
+
+    variant_scenes: int = 12_000
+
+    inpaint_steps: int = 1_000
+    inpaint_batch: int = 48
+    inpaint_rate: float = 4e-4
+
+    depth_channels: tuple[int, ...] = (48, 96, 128)
+    depth_steps: int = 2_400
+    depth_batch: int = 48
+    depth_rate: float = 1.2e-3
+
+    def run(self, stage: str, out: Path, steps: int, stop_at: int | None = None) -> loop.Run:
+        """How a stage is driven; its state lies in the folder `out`."""
+        return loop.Run(stage, out, steps, self.seed, self.save_every, stop_at)

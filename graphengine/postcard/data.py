@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from graphengine.postcard.render import render
@@ -48,6 +50,15 @@ def render_set(path: Path, seed: int, count: int, workers: int) -> Array:
     if len(pictures) < count:
         raise ValueError(f"{path} holds {len(pictures)} pictures, not {count}: delete it")
     return pictures[:count]
+
+
+def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors that are made once and then read from their file."""
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        save_file(make(), partial)
+        partial.rename(path)
+    return dict(load_file(path))
 
 
 def to_tensor(pixels: Array) -> Tensor:

@@ -17,10 +17,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from graphengine.postcard import loop
 from graphengine.postcard.caption import STATED, describe, vocabulary
 from graphengine.postcard.config import Config
 from graphengine.postcard.world import ATTRIBUTES, random_scene
+from graphengine.training import loop
 
 LENGTH = 77
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -138,7 +138,7 @@ def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
     encoder = build(config, tokenizer).to(config.device).train()
     readout = Readout(config.text_width).to(config.device)
     model = nn.ModuleDict({"encoder": encoder, "readout": readout})
-    optimizer = loop.adamw(model, config.text_lr)
+    optimizer = loop.adamw(model, config.text_rate)
     steps = config.text_steps
 
     def step_fn(step: int) -> dict[str, Tensor]:
@@ -156,16 +156,18 @@ def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
             want = goal[name].to(ids.device)
             loss = loss + F.cross_entropy(out_.flatten(0, 1), want.repeat(len(places)))
             right.append((out_[0].argmax(-1) == want).float())
-        loop.set_lr(optimizer, loop.cosine(step, steps, config.text_lr, min(100, steps)))
-        loop.descend(optimizer, loss)
+        rate = loop.cosine(step, steps, config.text_rate, min(100, steps))
+        loop.descend(optimizer, loss, rate)
         return {
             "loss": loss,
             "accuracy": torch.stack(right).mean(),
             "all right": torch.stack(right).prod(0).mean(),
         }
 
-    loop.run(
-        "text", out, steps, {"model": model, "optimizer": optimizer}, step_fn,
-        seed=config.seed, save_every=config.save_every, stop_at=stop_at,
-    )  # fmt: skip
+    loop.train(
+        config.run("text", out, steps, stop_at),
+        {"model": model, "optimizer": optimizer},
+        step_fn,
+        progress=loop.Lines("text"),
+    )
     return encoder.eval().requires_grad_(False)

@@ -1,26 +1,24 @@
-"""The denoiser: a small conditional U-Net taught to predict noise in latents (Ho et al. 2020).
-
-Classifier-free guidance (Ho and Salimans 2022) comes from dropping a tenth of the captions; the
-loss is weighted by Min-SNR-5 (Hang et al. 2023).
-"""
+"""The denoiser: a small conditional U-Net taught to predict noise in latents."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from graphengine.postcard import loop, text
+from graphengine.diffusion.schedules import noise_table
+from graphengine.postcard import text
 from graphengine.postcard.caption import describe
 from graphengine.postcard.config import Config
-from graphengine.postcard.data import render_set, scene
+from graphengine.postcard.data import kept, render_set, scene
 from graphengine.postcard.vae import encode
-
-SNR_LIMIT = 5.0
+from graphengine.training import loop
+from graphengine.training.examples import LatentSet
+from graphengine.training.noise_predictor import ReadText, Recipe, train_noise_predictor
 
 
 def scheduler() -> Any:
@@ -58,65 +56,52 @@ def build(config: Config) -> Any:
 
 
 def latents(config: Config, vae: Any, out: Path) -> Tensor:
-    """The training set's latents [n, 4, 16, 16], encoded once and then read from disk."""
-    path = out / "latents.pt"
-    if not path.exists():
+    """The training set's latents [n, 4, 16, 16], unscaled, encoded once and then read from disk."""
+
+    def make() -> dict[str, Tensor]:
         pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
-        loop.save(path, {"latents": encode(vae, pictures, config.device).half()})
-    found: Tensor = torch.load(path, weights_only=True)["latents"]
-    return found.float()
+        return {"latents": encode(vae, pictures, config.device).half()}
+
+    return kept(out / "latents.safetensors", make)["latents"].float()
 
 
-def loss_terms(
-    unet: Any, noisy: Tensor, noise: Tensor, steps: Tensor, states: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The weighted loss and the plain mean squared error of the predicted noise."""
-    with torch.autocast(noisy.device.type, torch.bfloat16):
-        predicted = unet(noisy, steps, states, return_dict=False)[0]
-    error = (predicted.float() - noise).square().mean((1, 2, 3))
-    return (error * weight).mean(), error.mean()
+def captions(config: Config, count: int) -> tuple[tuple[str, ...], ...]:
+    """A few captions for each scene of the training set."""
+    told = []
+    for index in range(count):
+        rng = np.random.default_rng([config.seed, index, 1])
+        here = scene(config.seed, index)
+        said = (text.disturb(describe(here, rng).text, rng) for _ in range(config.captions))
+        told.append(tuple(said))
+    return tuple(told)
+
+
+def reader(tokenizer: Any, encoder: Any) -> ReadText:
+    """Captions to text states, with the text encoder fixed."""
+
+    @torch.no_grad()
+    def read(texts: list[str]) -> Tensor:
+        ids = text.tokenize(tokenizer, texts).to(encoder.device)
+        with loop.autocast(encoder.device):
+            states: Tensor = encoder(ids).last_hidden_state
+        return states.float()
+
+    return read
 
 
 def train(config: Config, vae: Any, encoder: Any, out: Path, *, stop_at: int | None = None) -> Any:
     """Trains the U-Net with the autoencoder and the text encoder fixed; gives the average weights."""
     torch.manual_seed(config.seed)
-    unet = build(config).to(config.device).train()
-    if config.device == "cpu":  # plain attention has the faster backward pass there
-        unet.set_attn_processor(AttnProcessor())
-    optimizer = loop.adamw(unet, config.unet_lr)
-    ema = loop.Ema(unet, config.ema)
+    unet = build(config).to(config.device)
     clean = latents(config, vae, out) * vae.config.scaling_factor
-    tokenizer = text.load_tokenizer(out / "tokenizer")
-    signal = scheduler().alphas_cumprod
-    ratio = signal / (1 - signal)
-    weights = ratio.clamp(max=SNR_LIMIT) / ratio
-    steps = config.unet_steps
-
-    def step_fn(step: int) -> dict[str, Tensor]:
-        rng = loop.step_rng(config.seed, "unet-data", step)
-        chosen = rng.choice(len(clean), config.unet_batch, replace=False)
-        said = [
-            "" if rng.random() < config.caption_drop
-            else text.disturb(describe(scene(config.seed, int(i)), rng).text, rng)
-            for i in chosen
-        ]  # fmt: skip
-        ids = text.tokenize(tokenizer, said).to(config.device)
-        with torch.no_grad(), torch.autocast(ids.device.type, torch.bfloat16):
-            states = encoder(ids).last_hidden_state
-        x = clean[torch.from_numpy(chosen)]
-        t = torch.randint(0, 1000, (len(x),))
-        noise = torch.randn_like(x)
-        a = signal[t].view(-1, 1, 1, 1)
-        noisy = a.sqrt() * x + (1 - a).sqrt() * noise
-        noisy, noise, weight = (v.to(config.device) for v in (noisy, noise, weights[t]))
-        loss, mse = loss_terms(unet, noisy, noise, t.to(config.device), states.float(), weight)
-        loop.set_lr(optimizer, loop.cosine(step, steps, config.unet_lr, min(200, steps), 0.01))
-        loop.descend(optimizer, loss)
-        ema.update(unet, step)
-        return {"loss": loss, "mse": mse}
-
-    loop.run(
-        "unet", out, steps, {"model": unet, "optimizer": optimizer, "ema": ema}, step_fn,
-        seed=config.seed, save_every=config.save_every, stop_at=stop_at,
-    )  # fmt: skip
-    return ema.model
+    recipe = Recipe(config.unet_batch, config.unet_rate, 200, ema=config.ema)
+    model, _ = train_noise_predictor(
+        unet,
+        reader(text.load_tokenizer(out / "tokenizer"), encoder),
+        LatentSet(clean, captions(config, len(clean))),
+        noise_table(),
+        recipe,
+        config.run("unet", out, config.unet_steps, stop_at),
+        progress=loop.Lines("unet"),
+    )
+    return model

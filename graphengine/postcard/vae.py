@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from graphengine.postcard import loop
 from graphengine.postcard.config import Config
-from graphengine.postcard.data import Array, render_set, to_tensor
+from graphengine.postcard.data import Array, kept, render_set, to_tensor
+from graphengine.training import loop
 
 CROP = 64
 KL_WEIGHT = 1e-6
@@ -62,7 +62,7 @@ def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
     torch.manual_seed(config.seed)
     vae = build(config).to(config.device).train()
     pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
-    optimizer = loop.adamw(vae, config.vae_lr, 0.0)
+    optimizer = loop.adamw(vae, config.vae_rate, 0.0)
     ema = loop.Ema(vae, 0.999)
     steps = config.vae_steps
     whole_from = int(steps * 0.94)
@@ -73,16 +73,18 @@ def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
         chosen = np.sort(rng.choice(len(pictures), batch, replace=False))
         x = to_tensor(_crops(pictures, chosen, rng) if step < whole_from else pictures[chosen])
         mse, sharp, kl = loss_terms(vae, x.to(config.device), config.device.split(":")[0])
-        loop.set_lr(optimizer, loop.cosine(step, steps, config.vae_lr, 100))
+        rate = loop.cosine(step, steps, config.vae_rate, 100)
         ramp = min(1.0, step / (0.2 * steps))  # first of all the latents must be of use
-        loop.descend(optimizer, 4 * mse + sharp + KL_WEIGHT * ramp * kl)
+        loop.descend(optimizer, 4 * mse + sharp + KL_WEIGHT * ramp * kl, rate)
         ema.update(vae, step)
         return {"psnr": 10 * torch.log10(4 / mse.detach()), "sharp": sharp, "kl": kl}
 
-    loop.run(
-        "vae", out, steps, {"model": vae, "optimizer": optimizer, "ema": ema}, step_fn,
-        seed=config.seed, save_every=config.save_every, stop_at=stop_at,
-    )  # fmt: skip
+    loop.train(
+        config.run("vae", out, steps, stop_at),
+        {"model": vae, "optimizer": optimizer, "ema": ema},
+        step_fn,
+        progress=loop.Lines("vae"),
+    )
     return ema.model
 
 
@@ -96,7 +98,7 @@ def polish(
     pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
     decoder = nn.ModuleDict({"outer": vae.post_quant_conv, "decoder": vae.decoder}).train()
     decoder.requires_grad_(True)
-    optimizer = loop.adamw(decoder, config.decoder_lr, 0.0)
+    optimizer = loop.adamw(decoder, config.decoder_rate, 0.0)
     ema = loop.Ema(decoder, 0.998)
     steps = config.decoder_steps
 
@@ -109,16 +111,18 @@ def polish(
         with torch.autocast(x.device.type, torch.bfloat16):
             y = decoder["decoder"](decoder["outer"](z))
         mse, sharp = F.mse_loss(y.float(), x), F.l1_loss(edges(y.float()), edges(x))
-        loop.set_lr(optimizer, loop.cosine(step, steps, config.decoder_lr, min(50, steps)))
-        loop.descend(optimizer, 10 * mse + F.l1_loss(y.float(), x) + 0.5 * sharp)
+        rate = loop.cosine(step, steps, config.decoder_rate, min(50, steps))
+        loop.descend(optimizer, 10 * mse + F.l1_loss(y.float(), x) + 0.5 * sharp, rate)
         ema.update(decoder, step)
         return {"psnr": 10 * torch.log10(4 / mse.detach()), "sharp": sharp}
 
-    loop.run(
-        "decoder", out, steps, {"model": decoder, "optimizer": optimizer, "ema": ema}, step_fn,
-        seed=config.seed, save_every=config.save_every, stop_at=stop_at,
-    )  # fmt: skip
-    decoder.load_state_dict(ema.state_dict())
+    loop.train(
+        config.run("decoder", out, steps, stop_at),
+        {"model": decoder, "optimizer": optimizer, "ema": ema},
+        step_fn,
+        progress=loop.Lines("decoder"),
+    )
+    decoder.load_state_dict(ema.model.state_dict())
     return vae.eval().requires_grad_(False)
 
 
@@ -170,11 +174,12 @@ def standardize(vae: Any, mean: Tensor, std: Tensor) -> None:
 
 def finish(config: Config, vae: Any, out: Path) -> Any:
     """Standardizes a trained autoencoder by the latents of a tenth of the training pictures."""
-    path = out / "standard.pt"
-    if not path.exists():
+
+    def measure() -> dict[str, Tensor]:
         pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
         sample = encode(vae, pictures[: max(8, config.scenes // 10)], config.device)
-        loop.save(path, {"mean": sample.mean((0, 2, 3)), "std": sample.std((0, 2, 3))})
-    found = torch.load(path, weights_only=True)
+        return {"mean": sample.mean((0, 2, 3)), "std": sample.std((0, 2, 3))}
+
+    found = kept(out / "standard.safetensors", measure)
     standardize(vae, found["mean"], found["std"])
     return vae.eval().requires_grad_(False)

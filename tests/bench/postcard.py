@@ -20,11 +20,12 @@ from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
 from torch import Tensor, nn
 
-from graphengine.postcard import export, loop, vae
+from graphengine.postcard import export, vae
 from graphengine.postcard.caption import Caption, describe
 from graphengine.postcard.data import to_tensor
 from graphengine.postcard.render import render
 from graphengine.postcard.world import ATTRIBUTES, Scene, held_out_pair, random_scene
+from graphengine.training import loop
 
 HERE = Path(__file__).parent
 SEED = 2024
@@ -101,12 +102,12 @@ def train_judge(work: Path, count: int, steps: int) -> Judge:
         loss = torch.zeros(())
         for name, out in logits.items():
             loss = loss + F.cross_entropy(out.float(), labels[name][torch.from_numpy(chosen)])
-        loop.set_lr(optimizer, loop.cosine(step, steps, 2e-3, 50))
-        loop.descend(optimizer, loss)
+        loop.descend(optimizer, loss, loop.cosine(step, steps, 2e-3, 50))
         return {"loss": loss}
 
     parts = {"model": judge, "optimizer": optimizer}
-    loop.run("judge", work, steps, parts, step_fn, seed=SEED, save_every=200, log_every=100)
+    run = loop.Run("judge", work, steps, SEED, save_every=200)
+    loop.train(run, parts, step_fn, progress=loop.Lines("judge", 100))
     judge.eval()
     return judge
 
