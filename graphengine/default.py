@@ -48,11 +48,12 @@ def default_engine(settings: Settings | None = None, *, use_cache: bool = True) 
 
 def folders(settings: Settings) -> Files:
     """The folders of the settings, with those that ship with the package behind them."""
+    workflows = bundled("graphengine_workflows")
     kinds: dict[str, list[Path]] = {
-        "input": [settings.input],
+        "input": [settings.input, workflows / "input"],
         "output": [settings.output],
         "temp": [settings.temp],
-        "workflows": [settings.workflows, bundled("graphengine_workflows")],
+        "workflows": [settings.workflows, workflows],
     }
     for kind in MODEL_KINDS:
         kinds[kind] = [folder / kind for folder in settings.models]

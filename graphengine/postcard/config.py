@@ -46,7 +46,7 @@ class Config:
     inpaint_batch: int = 48
     inpaint_rate: float = 4e-4
 
-    depth_channels: tuple[int, ...] = (48, 96, 128)
+    depth_channels: tuple[int, ...] = (48, 96, 112)
     depth_steps: int = 2_400
     depth_batch: int = 48
     depth_rate: float = 1.2e-3

@@ -80,7 +80,7 @@ def build_depth(config: Config) -> Any:
         down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (len(channels) - 1)),
         up_block_types=(*("CrossAttnUpBlock2D",) * (len(channels) - 1), "UpBlock2D"),
         cross_attention_dim=config.text_width,
-        attention_head_dim=tuple(max(1, c // 32) for c in channels),
+        attention_head_dim=4,  # despite its name the number of heads,
     )
 
 

@@ -220,7 +220,7 @@ def load(path: Path, parts: Mapping[str, Part]) -> tuple[int, Losses]:
             mine = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             _restore(state, mine)
         return int(header["step"]), json.loads(header["losses"])
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as cause:
+    except (SafetensorError, LookupError, ValueError, RuntimeError) as cause:
         raise FileError(f"{path.name} can't be gone on with: {cause}", hint) from cause
 
 
@@ -234,9 +234,13 @@ def _tensors(part: Part) -> dict[str, Tensor]:
 
 def _restore(part: Part, tensors: dict[str, Tensor]) -> None:
     if isinstance(part, torch.optim.Optimizer):
+        weights = [weight for group in part.param_groups for weight in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             index, _, name = key.partition(".")
+            weight = weights[int(index)]
+            if tensor.shape == weight.shape:  # laid out as the weight: the fused step counts on it
+                tensor = torch.empty_like(weight).copy_(tensor)
             state.setdefault(int(index), {})[name] = tensor
         part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
     else:
