@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
+from graphengine.diffusion.loader import BASE
 from graphengine.postcard.unet import scheduler
 
 MODEL = Path(__file__).parent / "checkpoints" / "postcard"
@@ -39,6 +41,22 @@ def export(pipe: Any, folder: Path, tokenizer: Path) -> int:
     pipe.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(tokenizer / name, folder / "tokenizer" / name)
+    return sum(f.stat().st_size for f in folder.rglob("*.safetensors"))
+
+
+PIPELINES = {5: "StableDiffusionDepth2ImgPipeline", 9: "StableDiffusionInpaintPipeline"}
+"""What diffusers calls a model that reads so many channels."""
+
+
+def export_relative(unet: Any, folder: Path, base: Path = MODEL) -> int:
+    """Writes a depth or inpainting U-Net as a checkpoint that takes all other parts from `base`.
+
+    The base lies beside it and is named in model_index.json. Gives the size of its weights in bytes.
+    """
+    unet.to(torch.float16).save_pretrained(folder / "unet", safe_serialization=True)
+    index = json.loads((base / "model_index.json").read_text())
+    index |= {"_class_name": PIPELINES[unet.config.in_channels], BASE: base.name}
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     return sum(f.stat().st_size for f in folder.rglob("*.safetensors"))
 
 
