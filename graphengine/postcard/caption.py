@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from graphengine.postcard.world import ATTRIBUTES, Scene, Thing
+from graphengine.postcard.world import ATTRIBUTES, Scene, Thing, held_out_pair, random_scene
 
 _KINDS: Final[dict[str, tuple[str, ...]]] = {
     "house": ("house", "house", "cottage"),
@@ -168,6 +168,21 @@ def describe(scene: Scene, rng: np.random.Generator, *, everything: bool = False
         else:
             what.insert(int(rng.integers(len(what) + 1)), _one(rng, after))
     return Caption(_assemble(rng, text, where, what), stated)
+
+
+def held_captions(count: int, seed: int) -> list[tuple[Scene, Caption]]:
+    """Scenes of one object held out of training, with captions that state what is held out."""
+    rng = np.random.default_rng([seed, 1])
+    made: list[tuple[Scene, Caption]] = []
+    while len(made) < count:
+        scene = random_scene(rng, held=True, pairs=0.0)
+        caption = describe(scene, rng)
+        said = caption.stated
+        if "kind" in said and held_out_pair(
+            said["kind"], colour=said.get("colour"), sky=said.get("sky")
+        ):
+            made.append((scene, caption))
+    return made
 
 
 _PREPOSITIONS: Final = frozenset(("by", "under", "in", "on", "at", "surrounded"))

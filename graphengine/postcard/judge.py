@@ -49,9 +49,9 @@ class Judge(nn.Module):
 
     def __init__(
         self,
-        widths: Sequence[int] = (20, 40, 64, 96),
-        cells: int = 24,
-        hidden: int = 128,
+        widths: Sequence[int] = (24, 48, 96, 128),
+        cells: int = 16,
+        hidden: int = 96,
         attributes: Mapping[str, Sequence[str]] = ATTRIBUTES,
     ) -> None:
         super().__init__()
