@@ -56,7 +56,7 @@ def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]
     """Tensors that are made once and then read from their file."""
     if not path.exists():
         partial = path.with_suffix(".partial")
-        save_file(make(), partial)
+        save_file({name: tensor.contiguous() for name, tensor in make().items()}, partial)
         partial.rename(path)
     return dict(load_file(path))
 
