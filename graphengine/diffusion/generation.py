@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from graphengine.diffusion.denoiser import guided, predictor
-from graphengine.diffusion.latents import from_model, to_model
+from graphengine.diffusion.denoiser import Predict, guided, predictor
+from graphengine.diffusion.latents import fit_beside, from_model, to_model
 from graphengine.diffusion.memory import Memory, Remarks
 from graphengine.diffusion.previews import fit_colors, latent_picture
-from graphengine.diffusion.sampling import Preview, sample
+from graphengine.diffusion.sampling import Preview, Watch, sample
 from graphengine.diffusion.schedules import levels, noise_table
-from graphengine.diffusion.types import Conditioning, Latent, Model
+from graphengine.diffusion.types import Conditioning, Latent, Model, kind_of
 from graphengine.errors import ModelError
 from graphengine.resource import Progress
 
@@ -36,13 +38,15 @@ def ksampler(
     denoise: float = 1.0,
     memory: Memory,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Latent:
     """Sample a latent with a model, guided towards `positive` and away from `negative`.
 
     `denoise` below 1 keeps something of the latent: it starts at less noise. The latent's mask says
     where to sample. The same arguments give the same bits on one machine, item by item, whatever
-    the batch. Raises `ModelError` before any weights are loaded if text, latent and model don't go
-    together.
+    the batch. What an inpainting or depth model reads beside the latent is taken from
+    `latent.beside`. `watch` is told every step, as in `sample`. Raises `ModelError` before any
+    weights are loaded if text, latent and model don't go together.
     """
     check_fit(model, positive, negative, latent)
     table = noise_table(model.betas)
@@ -57,34 +61,48 @@ def ksampler(
         torch.no_grad(),
     ):
         weight = next(unet.parameters())
+        beside = _beside(latent, weight)
 
-        def network(x: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-            remarks.check()
-            answer: Tensor = unet(
-                x.to(weight), timesteps, encoder_hidden_states=tokens.to(weight), return_dict=False
-            )[0]
-            return answer
+        def predict_for(extra: Tensor | None) -> Predict:
+            def network(x: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+                remarks.check()
+                seen = x if extra is None else torch.cat([x, extra.expand(len(x), -1, -1, -1)], 1)
+                answer: Tensor = unet(
+                    seen.to(weight),
+                    timesteps,
+                    encoder_hidden_states=tokens.to(weight),
+                    return_dict=False,
+                )[0]
+                return answer
 
-        predict = predictor(network, table, model.prediction)
+            return predictor(network, table, model.prediction)
+
         towards, away = (side.tokens.to(weight.device) for side in (positive, negative))
+
+        def rung(together: bool) -> Callable[[int, Tensor, float], Tensor]:
+            def denoise(place: int, x: Tensor, sigma: float) -> Tensor:
+                predict = predict_for(beside[place])
+                return guided(predict, towards, away, cfg, together)(x, sigma)
+
+            return denoise
+
         rungs = [
-            (name, guided(predict, towards, away, cfg, together))
-            for name, together in (
-                ("both prompts at once", True),
-                ("one prompt after the other", False),
-            )
+            ("both prompts at once", rung(together=True)),
+            ("one prompt after the other", rung(together=False)),
         ]
+        ladder = memory.ladder(rungs, remarks.remark)
         result = sample(
-            memory.ladder(rungs, remarks.remark),
+            [partial(ladder, place) for place in range(len(samples))],
             samples.to(weight.device),
             sigmas,
             sampler=sampler,
-            seed=seed,
+            seed=[seed + offset for offset in latent.seed_offset or [0] * len(samples)],
             sigma_max=table.sigma_max,
             noise_index=latent.noise_index,
             noise_mask=latent.noise_mask,
             progress=remarks,
             preview=_preview(model, memory),
+            watch=watch,
         )
     return replace(latent, samples=from_model(model, result.float().cpu()))
 
@@ -106,6 +124,48 @@ def check_fit(model: Model, positive: Conditioning, negative: Conditioning, late
             f"the latent has {channels} channels but the model works with {model.channels}",
             "make it with the VAE of the model's own checkpoint",
         )
+    check_beside(model, latent)
+
+
+def check_beside(model: Model, latent: Latent) -> None:
+    """Whether a latent brings what an inpainting or depth model reads beside it, and nothing that
+    an ordinary one can't read. Raises `ModelError`.
+    """
+    brought = 0 if latent.beside is None else latent.beside.shape[1]
+    name = model.folder.parent.name
+    if brought != model.extra_channels:
+        other = kind_of(model.channels, brought)
+        given = f"the latent was prepared for {other}" if brought else "the latent brings no more"
+        raise ModelError(
+            f"{name} is {model.kind}, but {given}",
+            f"{_remedy(model, brought)}, or take {other.rsplit(' (')[0]}",
+        )
+    if latent.beside is not None and len(latent.beside) not in (1, len(latent.samples)):
+        raise ModelError(
+            f"a batch of {len(latent.samples)} latents with {len(latent.beside)} conditions beside",
+            "prepare one for all, or one for each",
+        )
+
+
+def _remedy(model: Model, brought: int) -> str:
+    """How a latent for a model of this kind is made."""
+    if model.extra_channels == 1:
+        return 'prepare the latent with the node "depth.condition"'
+    if model.extra_channels:
+        return 'prepare the latent with the node "inpaint.prepare"'
+    if brought == 1:
+        return 'leave out the node "depth.condition"'
+    return 'mark what shall change with the node "latent.set_mask" instead'
+
+
+def _beside(latent: Latent, like: Tensor) -> list[Tensor | None]:
+    """What is read beside each item, [1, channels, h, w], at the latent's size."""
+    count, channels, height, width = latent.samples.shape
+    if latent.beside is None:
+        return [None] * count
+    fitted = fit_beside(latent.beside, height, width, channels).to(like)
+    fitted = fitted.expand(count, -1, -1, -1)
+    return [fitted[place : place + 1] for place in range(count)]
 
 
 def _preview(model: Model, memory: Memory) -> Preview | None:

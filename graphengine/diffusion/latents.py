@@ -41,6 +41,18 @@ def add_noise(model: Model, latent: Latent, sigma: float, seed: int) -> Latent:
     )
 
 
+def fit_beside(beside: Tensor, height: int, width: int, channels: int) -> Tensor:
+    """What is read beside a latent of `channels`, at another size, bilinear. The mask of an
+    inpainting model, its first channel, stays 0 or 1.
+    """
+    if beside.shape[2:] == (height, width):
+        return beside
+    fitted = torch.nn.functional.interpolate(beside, size=(height, width), mode="bilinear")
+    if beside.shape[1] == channels + 1:
+        fitted[:, :1] = fitted[:, :1].round()
+    return fitted
+
+
 def to_model(model: Model, samples: Tensor) -> Tensor:
     """The VAE's numbers as the model's. Of a batch, an empty latent (all zeros) stays empty."""
     full = samples.flatten(1).any(dim=1).reshape(-1, 1, 1, 1)

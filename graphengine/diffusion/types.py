@@ -42,6 +42,12 @@ def family_of(width: int) -> str:
     return FAMILIES.get(width, f"custom {width}-wide")
 
 
+def kind_of(channels: int, extra: int) -> str:
+    """What people call a model that reads `extra` channels beside a latent of `channels`."""
+    kinds = {0: "an ordinary", 1: "a depth", channels + 1: "an inpainting"}
+    return f"{kinds.get(extra, 'another kind of')} model ({channels + extra} channels)"
+
+
 @dataclass(frozen=True)
 class Latent:
     """A batch of latents in the VAE's own numbers (the model's scaling is applied inside sampling
@@ -52,12 +58,15 @@ class Latent:
     if not its own position: an item taken out of a batch keeps its number and so its noise.
     `beside`: [1 or batch, channels, h, w], what an inpainting or depth model reads beside the noisy
     latent, in the model's numbers: mask and masked picture (1 + channels), or a depth map (1).
+    `seed_offset`: what is added to the run's seed for each item. Latents with noise left over from
+    a run that stopped early are float64, so that the next run starts from the very same bits.
     """
 
     samples: Tensor
     noise_mask: Tensor | None = None
     noise_index: tuple[int, ...] | None = None
     beside: Tensor | None = None
+    seed_offset: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,8 +137,7 @@ class Model(Weights):
     @property
     def kind(self) -> str:
         """What people call such a model."""
-        kinds = {0: "ordinary", 1: "depth", self.channels + 1: "inpainting"}
-        return f"{kinds.get(self.extra_channels, 'other')} model ({self.channels + self.extra_channels} channels)"
+        return kind_of(self.channels, self.extra_channels)
 
     @property
     def family(self) -> str:
