@@ -22,20 +22,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphengine.diffusion.choices import Blend as Blend
+    from graphengine.diffusion.choices import Combination as Combination
+    from graphengine.diffusion.choices import Fill as Fill
+    from graphengine.diffusion.choices import Shape as Shape
+    from graphengine.diffusion.choices import Turn as Turn
+    from graphengine.diffusion.choices import Under as Under
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
     from graphengine.diffusion.denoiser import predictor as predictor
+    from graphengine.diffusion.editing import blend_images as blend_images
+    from graphengine.diffusion.editing import blur_image as blur_image
+    from graphengine.diffusion.editing import composite_images as composite_images
+    from graphengine.diffusion.editing import crop_image as crop_image
+    from graphengine.diffusion.editing import flip_image as flip_image
+    from graphengine.diffusion.editing import grayscale_image as grayscale_image
+    from graphengine.diffusion.editing import invert_image as invert_image
+    from graphengine.diffusion.editing import join_images as join_images
+    from graphengine.diffusion.editing import pad_image as pad_image
+    from graphengine.diffusion.editing import select_images as select_images
+    from graphengine.diffusion.editing import sharpen_image as sharpen_image
+    from graphengine.diffusion.editing import turn_image as turn_image
     from graphengine.diffusion.generation import ksampler as ksampler
     from graphengine.diffusion.images import mask_from_image as mask_from_image
     from graphengine.diffusion.images import png_bytes as png_bytes
     from graphengine.diffusion.images import read_image as read_image
     from graphengine.diffusion.images import resize as resize
     from graphengine.diffusion.images import to_pillow as to_pillow
+    from graphengine.diffusion.inpainting import encode_for_inpainting as encode_for_inpainting
+    from graphengine.diffusion.inpainting import paste_painted as paste_painted
+    from graphengine.diffusion.inpainting import prepare_inpainting as prepare_inpainting
     from graphengine.diffusion.latents import add_noise as add_noise
     from graphengine.diffusion.latents import empty_latent as empty_latent
     from graphengine.diffusion.latents import set_mask as set_mask
     from graphengine.diffusion.loader import Checkpoint as Checkpoint
     from graphengine.diffusion.loader import load_checkpoint as load_checkpoint
+    from graphengine.diffusion.masks import blur_mask as blur_mask
+    from graphengine.diffusion.masks import color_mask as color_mask
+    from graphengine.diffusion.masks import combine_masks as combine_masks
+    from graphengine.diffusion.masks import feather_mask as feather_mask
+    from graphengine.diffusion.masks import grow_mask as grow_mask
+    from graphengine.diffusion.masks import image_from_mask as image_from_mask
+    from graphengine.diffusion.masks import read_mask as read_mask
+    from graphengine.diffusion.masks import resize_mask as resize_mask
+    from graphengine.diffusion.masks import shape_mask as shape_mask
+    from graphengine.diffusion.masks import soften_mask as soften_mask
+    from graphengine.diffusion.masks import solid_mask as solid_mask
+    from graphengine.diffusion.masks import threshold_mask as threshold_mask
     from graphengine.diffusion.memory import Memory as Memory
     from graphengine.diffusion.samplers import SAMPLERS as SAMPLERS
     from graphengine.diffusion.sampling import sample as sample
@@ -61,6 +94,36 @@ if TYPE_CHECKING:
     from graphengine.diffusion.vae import encode_image as encode_image
 
 _HOMES = {
+    "choices": ("Blend", "Combination", "Fill", "Shape", "Turn", "Under"),
+    "editing": (
+        "blend_images",
+        "blur_image",
+        "composite_images",
+        "crop_image",
+        "flip_image",
+        "grayscale_image",
+        "invert_image",
+        "join_images",
+        "pad_image",
+        "select_images",
+        "sharpen_image",
+        "turn_image",
+    ),
+    "inpainting": ("encode_for_inpainting", "paste_painted", "prepare_inpainting"),
+    "masks": (
+        "blur_mask",
+        "color_mask",
+        "combine_masks",
+        "feather_mask",
+        "grow_mask",
+        "image_from_mask",
+        "read_mask",
+        "resize_mask",
+        "shape_mask",
+        "soften_mask",
+        "solid_mask",
+        "threshold_mask",
+    ),
     "denoiser": ("guided", "masked", "predictor"),
     "images": ("mask_from_image", "png_bytes", "read_image", "resize", "to_pillow"),
     "generation": ("ksampler",),

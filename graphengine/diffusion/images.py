@@ -34,21 +34,27 @@ LUMA = (0.299, 0.587, 0.114)
 def read_image(path: Path) -> tuple[Tensor, Tensor]:
     """A picture file as image [frames, H, W, 3] and mask [frames, H, W], 1 where it is transparent.
 
+    As `read_frames` reads it.
+    """
+    pixels = read_frames(path)
+    return pixels[..., :3].contiguous(), 1 - pixels[..., 3]
+
+
+def read_frames(path: Path) -> Tensor:
+    """A picture file as [frames, H, W, 4], colours and opacity.
+
     Turned upright as its EXIF data says; of an animation all frames that have the size of the
     first. Raises `FileError` for what is no whole picture.
     """
-    images: list[Tensor] = []
-    masks: list[Tensor] = []
+    frames: list[Tensor] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 for frame in ImageSequence.Iterator(file):
                     pixels = from_pillow(ImageOps.exif_transpose(frame))
-                    if images and pixels.shape[1:3] != images[0].shape[1:3]:
-                        continue
-                    images.append(pixels[..., :3])
-                    masks.append(1 - pixels[..., 3])
+                    if not frames or pixels.shape == frames[0].shape:
+                        frames.append(pixels)
     except FileNotFoundError as cause:
         raise FileError(
             f"there is no picture {path.name}", "look at its name and at the input folder"
@@ -61,7 +67,7 @@ def read_image(path: Path) -> tuple[Tensor, Tensor]:
         raise FileError(
             f"{path.name} is no picture, or damaged: {cause}", "save it again as PNG or JPEG"
         ) from cause
-    return torch.cat(images), torch.cat(masks)
+    return torch.cat(frames)
 
 
 def from_pillow(picture: Image.Image) -> Tensor:
