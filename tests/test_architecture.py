@@ -93,13 +93,23 @@ def test_libraries_know_nothing_of_graphs(folder: str) -> None:
                 assert name.split(".")[1] in LIBRARY | {folder}, f"{path.name} imports {name}"
 
 
+def test_figures_draw_what_they_are_given() -> None:
+    """They know tensors and Pillow pictures, and nothing of models, sampling or graphs."""
+    known = {"errors", "figures", "diffusion.images", "diffusion.types"}
+    for path in python(PACKAGE / "figures"):
+        for name, _ in imports(path):
+            first, _, ours = name.partition(".")
+            if first == "graphengine":
+                assert {ours, ours.split(".")[0]} & known, f"{path.name} imports {name}"
+
+
 def test_nodes_import_public_names_and_the_library() -> None:
     for path in python(ROOT / "nodes"):
         for name, _ in imports(path):
             first, _, rest = name.partition(".")
             assert first != "graphengine_nodes", f"{path.name}: write a relative import"
             if first == "graphengine":
-                library = rest.split(".")[0] in ("", "diffusion", "training", "postcard")
+                library = rest.split(".")[0] in ("", "diffusion", "figures", "training", "postcard")
                 assert library, f"{path.name}: {name}"
 
 
@@ -108,7 +118,12 @@ def test_the_command_line_stands_apart_from_torch_and_the_library() -> None:
         for name, _ in imports(path):
             assert name.split(".")[0] not in ("torch", "diffusers", "transformers")
             assert not name.startswith(
-                ("graphengine.diffusion", "graphengine.training", "graphengine.postcard")
+                (
+                    "graphengine.diffusion",
+                    "graphengine.figures",
+                    "graphengine.training",
+                    "graphengine.postcard",
+                )
             )
 
 
@@ -127,7 +142,10 @@ def loaded(script: str) -> set[str]:
     return set(done.stdout.split("\n")[-2].split())
 
 
-HEAVY = {"torch", "diffusers", "transformers", "aiohttp", "networkx", "numpy", "PIL", "safetensors"}
+HEAVY = {"torch", "diffusers", "transformers", "aiohttp", "networkx", "numpy", "safetensors"} | {
+    "matplotlib",
+    "PIL",
+}
 
 
 def test_importing_loads_nothing() -> None:
@@ -172,4 +190,4 @@ engine = default_engine(Settings(packs=()))
 assert not engine.registry.errors, engine.registry.errors
 assert len(engine.registry) > 5
 """
-    assert not loaded(script) & {"torch", "diffusers", "transformers"}
+    assert not loaded(script) & {"torch", "diffusers", "transformers", "matplotlib", "PIL"}
