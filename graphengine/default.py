@@ -58,6 +58,7 @@ def folders(settings: Settings) -> Files:
     for kind in MODEL_KINDS:
         kinds[kind] = [folder / kind for folder in settings.models]
     kinds["checkpoints"].append(bundled("graphengine") / "postcard" / "checkpoints")
+    kinds["depth"].append(bundled("graphengine") / "postcard" / "depth_models")
     absolute = {kind: [path.absolute() for path in paths] for kind, paths in kinds.items()}
     return Files(absolute, settings.cache / "digests.json" if settings.cache else None)
 

@@ -77,10 +77,10 @@ def load_checkpoint(folder: Path, digest: Callable[[Path], str] | None = None) -
     tokenizer = home("tokenizer")
     if not tokenizer.is_dir():
         raise FileError(f"{folder.name} has no tokenizer folder", "copy it from the model's source")
-    extra = unet["in_channels"] - vae["latent_channels"]
+    extra = unet.get("in_channels", 4) - vae["latent_channels"]
     if extra not in (0, 1, vae["latent_channels"] + 1):
         raise ModelError(
-            f"{folder.name}: a UNet of {unet['in_channels']} input channels can't be run",
+            f"{folder.name}: a UNet of {unet.get('in_channels', 4)} input channels can't be run",
             "ordinary models have as many as the latent (4), depth models 1 more, inpainting "
             "models mask and masked picture (9)",
         )
@@ -105,7 +105,7 @@ def load_checkpoint(folder: Path, digest: Callable[[Path], str] | None = None) -
     )
     encoder = TextEncoder(
         folder=home("text_encoder"),
-        digest=f"{digest(folder / 'text_encoder')}+{digest(tokenizer)}",
+        digest=f"{digest(home('text_encoder'))}+{digest(tokenizer)}",
         tokenizer=tokenizer,
         width=text["hidden_size"],
         layers=text["num_hidden_layers"],
@@ -142,6 +142,11 @@ def _index(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise FileError(f"{folder.name} is a single file", layout)
     if not (folder / "model_index.json").is_file():
+        if (folder / "config.json").is_file() and read_config(folder).get("model_type") == "dpt":
+            raise ModelError(
+                f"{folder.name} is a depth model, not a checkpoint",
+                'load it with the node "depth.load"',
+            )
         raise FileError(f"{folder.name} is no checkpoint: it has no model_index.json", layout)
     index = read_json(folder / "model_index.json")
     pipeline = index.get("_class_name")

@@ -51,6 +51,10 @@ class Config:
     depth_batch: int = 48
     depth_rate: float = 1.2e-3
 
+    estimator_steps: int = 900
+    estimator_batch: int = 16
+    estimator_rate: float = 2e-3
+
     def run(self, stage: str, out: Path, steps: int, stop_at: int | None = None) -> loop.Run:
         """How a stage is driven; its state lies in the folder `out`."""
         return loop.Run(stage, out, steps, self.seed, self.save_every, stop_at)

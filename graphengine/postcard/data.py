@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from graphengine.postcard.render import render
-from graphengine.postcard.world import SIZE, Scene, random_scene
+from graphengine.postcard.world import Scene, random_scene
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,29 +27,48 @@ def _pixels(job: tuple[int, int]) -> Array:
     return np.asarray(render(scene(*job))[0])
 
 
+def _nearness(job: tuple[int, int]) -> Array:
+    return (1 / render(scene(*job))[1].astype(np.float32)).astype(np.float16)
+
+
 def render_set(path: Path, seed: int, count: int, workers: int) -> Array:
     """The set's pictures, uint8 [count, 128, 128, 3], rendered once and then read from disk."""
+    return _rendered(path, seed, count, workers, _pixels)
+
+
+def render_depth(path: Path, seed: int, count: int, workers: int) -> Array:
+    """Exact inverse depth of the set, float16 [count, 128, 128]: 1 at the lower edge of a picture,
+    0.01 in the sky. Rendered once and then read from disk.
+    """
+    return _rendered(path, seed, count, workers, _nearness)
+
+
+def _rendered(
+    path: Path, seed: int, count: int, workers: int, draw: Callable[[tuple[int, int]], Array]
+) -> Array:
+    """One array for each scene, stacked in a file."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npy")
-        shape = (count, SIZE, SIZE, 3)
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        first = draw((seed, 0))
+        shape = (count, *first.shape)
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=first.dtype, shape=shape)
         jobs = [(seed, i) for i in range(count)]
         if workers < 2 or count < 1000:
             for i, job in enumerate(jobs):
-                out[i] = _pixels(job)
+                out[i] = draw(job)
         else:
             with multiprocessing.get_context("spawn").Pool(workers) as pool:
-                for i, pixels in enumerate(pool.imap(_pixels, jobs, chunksize=64)):
-                    out[i] = pixels
+                for i, drawn in enumerate(pool.imap(draw, jobs, chunksize=64)):
+                    out[i] = drawn
                     if (i + 1) % 5000 == 0:
                         print(f"rendered {i + 1}/{count}", flush=True)
         out.flush()
         partial.rename(path)
-    pictures: Array = np.load(path, mmap_mode="r")
-    if len(pictures) < count:
-        raise ValueError(f"{path} holds {len(pictures)} pictures, not {count}: delete it")
-    return pictures[:count]
+    stacked: Array = np.load(path, mmap_mode="r")
+    if len(stacked) < count:
+        raise ValueError(f"{path} holds {len(stacked)} scenes, not {count}: delete it")
+    return stacked[:count]
 
 
 def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

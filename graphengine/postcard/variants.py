@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
-from torch import Tensor
 
+from graphengine.diffusion.depth import depth_condition
 from graphengine.diffusion.schedules import noise_table
 from graphengine.postcard.config import Config
 from graphengine.postcard.data import Array, render_set, to_tensor
@@ -44,15 +44,6 @@ def inpainting_examples(config: Config, vae: Any, out: Path) -> LatentSet:
     return LatentSet(
         clean * vae.config.scaling_factor, captions(config, len(clean)), torch.cat(parts)
     )
-
-
-def depth_condition(disparity: Tensor, height: int, width: int) -> Tensor:
-    """Inverse depth [n, H, W] as the U-Net reads it, [n, 1, height, width]: resized, and each
-    picture's own range spread over -1 to 1.
-    """
-    small = F.interpolate(disparity[:, None].float(), (height, width), mode="bicubic")
-    low, high = small.amin((1, 2, 3), keepdim=True), small.amax((1, 2, 3), keepdim=True)
-    return 2 * (small - low) / (high - low) - 1
 
 
 def depth_examples(config: Config, vae: Any, disparity: Array, out: Path) -> LatentSet:
