@@ -170,6 +170,13 @@ def describe(scene: Scene, rng: np.random.Generator, *, everything: bool = False
     return Caption(_assemble(rng, text, where, what), stated)
 
 
+def random_captions(count: int, seed: int) -> list[tuple[Scene, Caption]]:
+    """Scenes of one object as they are in training, with a caption each."""
+    rng = np.random.default_rng([seed, 2])
+    scenes = [random_scene(rng, pairs=0.0) for _ in range(count)]
+    return [(scene, describe(scene, rng)) for scene in scenes]
+
+
 def held_captions(count: int, seed: int) -> list[tuple[Scene, Caption]]:
     """Scenes of one object held out of training, with captions that state what is held out."""
     rng = np.random.default_rng([seed, 1])

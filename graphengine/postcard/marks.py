@@ -44,3 +44,12 @@ def score(read: Sequence[Mapping[str, str]], stated: Sequence[Mapping[str, str]]
                 asked[name] += 1
                 right[name] += found[name] == wanted[name]
     return Marks(asked, right)
+
+
+def misses(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """What a picture shows that is not as its caption states, a line each."""
+    return [
+        f"{name}: {found[name]}, not {wanted[name]}"
+        for name in found
+        if name in wanted and found[name] != wanted[name]
+    ]
