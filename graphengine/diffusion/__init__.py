@@ -38,10 +38,13 @@ if TYPE_CHECKING:
     from graphengine.diffusion.editing import flip_image as flip_image
     from graphengine.diffusion.editing import grayscale_image as grayscale_image
     from graphengine.diffusion.editing import invert_image as invert_image
+    from graphengine.diffusion.editing import join_alpha as join_alpha
     from graphengine.diffusion.editing import join_images as join_images
     from graphengine.diffusion.editing import pad_image as pad_image
     from graphengine.diffusion.editing import select_images as select_images
     from graphengine.diffusion.editing import sharpen_image as sharpen_image
+    from graphengine.diffusion.editing import solid_image as solid_image
+    from graphengine.diffusion.editing import split_alpha as split_alpha
     from graphengine.diffusion.editing import turn_image as turn_image
     from graphengine.diffusion.generation import ksampler as ksampler
     from graphengine.diffusion.images import mask_from_image as mask_from_image
@@ -103,10 +106,13 @@ _HOMES = {
         "flip_image",
         "grayscale_image",
         "invert_image",
+        "join_alpha",
         "join_images",
         "pad_image",
         "select_images",
         "sharpen_image",
+        "solid_image",
+        "split_alpha",
         "turn_image",
     ),
     "inpainting": ("encode_for_inpainting", "paste_painted", "prepare_inpainting"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import ImageColor
 from torch import Tensor
 
 from graphengine.diffusion.choices import Blend, Fill, Turn
@@ -232,6 +233,24 @@ def stretched(mask: Tensor, pictures: Tensor) -> Tensor:
     if mask.shape[1:3] == (height, width):
         return mask
     return resize(mask[..., None], width, height, "bilinear")[..., 0]
+
+
+def solid_image(color: str, width: int, height: int, batch: int = 1) -> Tensor:
+    """Pictures of one colour, `#rrggbb`."""
+    values = torch.tensor(ImageColor.getrgb(color), dtype=torch.float32) / 255
+    return values.expand(batch, height, width, 3).contiguous()
+
+
+def split_alpha(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours [batch, H, W, 3], and the mask [batch, H, W] that is 1 where pictures are transparent."""
+    opaque = with_channels(image, 4)
+    return opaque[..., :3].contiguous(), 1 - opaque[..., 3]
+
+
+def join_alpha(image: Tensor, mask: Tensor) -> Tensor:
+    """Pictures of four channels, transparent where a mask is 1; it is stretched over them."""
+    colours, opacity = same_count(image[..., :3], 1 - stretched(mask, image))
+    return torch.cat([colours, opacity[..., None]], -1)
 
 
 def overlap(start: int, length: int, room: int) -> tuple[slice, slice]:
