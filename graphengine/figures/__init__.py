@@ -14,9 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphengine.figures.bars import bar_chart as bar_chart
     from graphengine.figures.grid import labelled_grid as labelled_grid
+    from graphengine.figures.verdicts import marked_sheet as marked_sheet
 
 _HOMES = {
+    "bars": ("bar_chart",),
+    "verdicts": ("marked_sheet",),
     "grid": ("labelled_grid",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
