@@ -31,6 +31,16 @@ if TYPE_CHECKING:
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
     from graphengine.diffusion.denoiser import predictor as predictor
+    from graphengine.diffusion.depth import condition_on_depth as condition_on_depth
+    from graphengine.diffusion.depth import depth_condition as depth_condition
+    from graphengine.diffusion.depth import depth_from_image as depth_from_image
+    from graphengine.diffusion.depth import depth_mask as depth_mask
+    from graphengine.diffusion.depth import depth_picture as depth_picture
+    from graphengine.diffusion.depth import estimate_depth as estimate_depth
+    from graphengine.diffusion.depth_loader import DepthColours as DepthColours
+    from graphengine.diffusion.depth_loader import DepthEstimator as DepthEstimator
+    from graphengine.diffusion.depth_loader import DepthMap as DepthMap
+    from graphengine.diffusion.depth_loader import load_depth_estimator as load_depth_estimator
     from graphengine.diffusion.editing import blend_images as blend_images
     from graphengine.diffusion.editing import blur_image as blur_image
     from graphengine.diffusion.editing import composite_images as composite_images
@@ -98,6 +108,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "choices": ("Blend", "Combination", "Fill", "Shape", "Turn", "Under"),
+    "depth": (
+        "condition_on_depth",
+        "depth_condition",
+        "depth_from_image",
+        "depth_mask",
+        "depth_picture",
+        "estimate_depth",
+    ),
+    "depth_loader": ("DepthColours", "DepthEstimator", "DepthMap", "load_depth_estimator"),
     "editing": (
         "blend_images",
         "blur_image",

@@ -38,7 +38,7 @@ def prepare(image: Tensor, how: Preprocessing) -> Tensor:
 def _prepared(picture: Tensor, how: Preprocessing) -> Tensor:
     seen = to_pillow(picture)
     if how.size is not None:
-        height, width = prepared_size(*picture.shape[:2], how)
+        height, width = prepared_size(picture.shape[0], picture.shape[1], how)
         seen = seen.resize((width, height), Image.Resampling(how.resample))
     values = (np.asarray(seen).astype(np.float64) * how.scale).astype(np.float32)
     mean, std = (np.array(numbers, dtype=np.float32) for numbers in (how.mean, how.std))

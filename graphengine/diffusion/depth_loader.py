@@ -12,11 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from graphengine.diffusion.loader import check_weights, read_config, read_json, stamp
-from graphengine.diffusion.types import Tensor, Weights
+from graphengine.diffusion.types import Weights
 from graphengine.errors import FileError, ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any
 
 PROCESSOR = "preprocessor_config.json"
 ESTIMATOR, EXTRACTOR = "depth_estimator", "feature_extractor"
