@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from graphengine.diffusion.choices import Shape as Shape
     from graphengine.diffusion.choices import Turn as Turn
     from graphengine.diffusion.choices import Under as Under
+    from graphengine.diffusion.attention import Attention as Attention
+    from graphengine.diffusion.attention import ksampler_with_attention as ksampler_with_attention
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
     from graphengine.diffusion.denoiser import predictor as predictor
@@ -91,6 +93,8 @@ if TYPE_CHECKING:
     from graphengine.diffusion.schedules import noise_table as noise_table
     from graphengine.diffusion.text import encode_prompt as encode_prompt
     from graphengine.diffusion.text import encode_text as encode_text
+    from graphengine.diffusion.tokens import PromptTokens as PromptTokens
+    from graphengine.diffusion.tokens import prompt_tokens as prompt_tokens
     from graphengine.diffusion.types import Betas as Betas
     from graphengine.diffusion.types import Channel as Channel
     from graphengine.diffusion.types import Conditioning as Conditioning
@@ -107,6 +111,7 @@ if TYPE_CHECKING:
     from graphengine.diffusion.vae import encode_image as encode_image
 
 _HOMES = {
+    "attention": ("Attention", "ksampler_with_attention"),
     "choices": ("Blend", "Combination", "Fill", "Shape", "Turn", "Under"),
     "depth": (
         "condition_on_depth",
@@ -159,6 +164,7 @@ _HOMES = {
     "sampling": ("sample",),
     "schedules": ("SCHEDULES", "NoiseTable", "levels", "noise_table"),
     "text": ("encode_prompt", "encode_text"),
+    "tokens": ("PromptTokens", "prompt_tokens"),
     "types": (
         "Betas",
         "Channel",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -40,17 +40,38 @@ class Attention:
     maps: Tensor
 
 
-class Recorder:
-    """Sums the attention that a UNet pays to one text.
+@dataclass
+class Sums:
+    """Attention weights summed up, [tokens, h, w] for each resolution, and how many they were."""
 
-    `tokens`: the text, [1, length, width], as the UNet gets it. `size`: (h, w) of the latent.
-    Keeps one sum for each resolution, [length, h, w], however many layers and steps there are.
+    maps: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    counts: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def add(self, seen: Tensor, count: int = 1) -> None:
+        size = (int(seen.shape[1]), int(seen.shape[2]))
+        self.maps[size] = self.maps[size] + seen if size in self.maps else seen
+        self.counts[size] = self.counts.get(size, 0) + count
+
+    def mean(self, size: tuple[int, int]) -> Tensor:
+        """The average over all that was added, [tokens, h, w] at one size."""
+        total = sum(
+            seen if seen.shape[1:] == size else _resized(seen, size) for seen in self.maps.values()
+        )
+        return torch.as_tensor(total / sum(self.counts.values()))
+
+
+class Recorder:
+    """Sums the attention that a UNet pays to one text, for each item of a batch.
+
+    `tokens`: the text, [1, length, width], as the UNet gets it. `size`: (h, w) of the latent. What
+    is kept does not grow with the layers and steps. `watch` is to be called after each step, as
+    `sample` does.
     """
 
     def __init__(self, tokens: Tensor, size: tuple[int, int]) -> None:
         self.tokens, self.size = tokens[0], size
-        self.sums: dict[tuple[int, int], Tensor] = {}
-        self.counts: dict[tuple[int, int], int] = {}
+        self.items: list[Sums] = []
+        self._step = Sums()
         self._as_read: Tensor | None = None
         self._thread = threading.get_ident()
 
@@ -61,30 +82,30 @@ class Recorder:
         """
         if text is None or hidden.ndim != 3 or threading.get_ident() != self._thread:
             return
-        rows = self._rows(text)
         size = halved(self.size, hidden.shape[1])
-        if not rows or size is None:
-            return
-        for row in rows:
+        for row in self._rows(text) if size else ():
             here = slice(row, row + 1)
             masked = None if mask is None else mask[here]
             looked = attention_of(layer, hidden[here], text[here], masked)
             looked = looked.unflatten(1, (-1, len(self.tokens))).sum(1)  # a repeated text is one
-            seen = looked.T.reshape(len(self.tokens), *size).cpu()
-            self.sums[size] = self.sums[size] + seen if size in self.sums else seen
-            self.counts[size] = self.counts.get(size, 0) + 1
+            self._step.add(looked.T.reshape(len(self.tokens), *(size or ())).cpu())
+
+    def watch(self, step: int, sigma: float, noisy: Tensor, clean: Tensor) -> None:
+        """A step is done; with the first one another item of the batch has begun."""
+        if step == 0 or not self.items:
+            self.items.append(Sums())
+        for size, seen in self._step.maps.items():
+            self.items[-1].add(seen, self._step.counts[size])
+        self._step = Sums()
 
     def maps(self) -> Tensor:
-        """The average so far, [length, h, w]. Raises `ModelError` if nothing was recorded."""
-        if not self.sums:
+        """The averages, [items, length, h, w]. Raises `ModelError` if nothing was recorded."""
+        if not self.items or not all(item.maps for item in self.items):
             raise ModelError(
                 "no cross-attention was seen: the model read the prompt nowhere",
-                "take a Stable Diffusion UNet, at least one step, and cfg above 0",
+                "take a Stable Diffusion UNet, at least one step, and denoise above 0",
             )
-        total = torch.zeros(len(self.tokens), *self.size)
-        for size, seen in self.sums.items():
-            total += seen if size == self.size else _resized(seen, self.size)
-        return total / sum(self.counts.values())
+        return torch.stack([item.mean(self.size) for item in self.items])
 
     def _rows(self, text: Tensor) -> list[int]:
         """The rows of a batch that read our text, once or repeated."""
@@ -163,34 +184,28 @@ def ksampler_with_attention(
 ) -> tuple[Latent, Attention]:
     """`ksampler`, and where the model looked at the positive text meanwhile.
 
-    `settings`: those of `ksampler`. The latent is the same to the bit as without recording. Each
-    item of a batch is recorded by itself.
+    `settings`: those of `ksampler`. The latent is the same to the bit as without recording. Raises
+    `ModelError` for a text that has several parts, or is not for the whole picture all the time.
     """
-    results, maps = [], []
-    for place in range(len(latent.samples)):
-        size = (int(latent.samples.shape[2]), int(latent.samples.shape[3]))
-        recorder = Recorder(positive.tokens, size)
-        with memory.use(model, progress=progress) as unet, recording(unet, recorder):
-            item = _item(latent, place)
-            result = ksampler(
-                model, positive, negative, item, memory=memory, progress=progress, **settings
-            )
-        results.append(result.samples)
-        maps.append(recorder.maps())
-    return replace(latent, samples=torch.cat(results)), Attention(torch.stack(maps))
-
-
-def _item(latent: Latent, place: int) -> Latent:
-    """One item of a batch, with its own noise."""
-    here = slice(place, place + 1)
-    mask, beside = (
-        rows[here] if rows is not None and len(rows) > 1 else rows
-        for rows in (latent.noise_mask, latent.beside)
-    )
-    index = latent.noise_index[place] if latent.noise_index else place
-    return replace(
-        latent, samples=latent.samples[here], noise_mask=mask, beside=beside, noise_index=(index,)
-    )
+    if not positive.is_plain:
+        raise ModelError(
+            "attention is recorded for one text over the whole picture, not for parts of it",
+            "link the prompt itself, without area, mask or range",
+        )
+    height, width = (int(side) for side in latent.samples.shape[2:])
+    recorder = Recorder(positive.tokens, (height, width))
+    with memory.use(model, progress=progress) as unet, recording(unet, recorder):
+        result = ksampler(
+            model,
+            positive,
+            negative,
+            latent,
+            memory=memory,
+            progress=progress,
+            watch=recorder.watch,
+            **settings,
+        )
+    return result, Attention(recorder.maps())
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphengine.figures.bars import bar_chart as bar_chart
     from graphengine.figures.grid import labelled_grid as labelled_grid
+    from graphengine.figures.heat import attention_figure as attention_figure
+    from graphengine.figures.tokens import tokens_figure as tokens_figure
     from graphengine.figures.verdicts import marked_sheet as marked_sheet
 
 _HOMES = {
     "bars": ("bar_chart",),
     "verdicts": ("marked_sheet",),
     "grid": ("labelled_grid",),
+    "heat": ("attention_figure",),
+    "tokens": ("tokens_figure",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605 - derived, so that it can't disagree
