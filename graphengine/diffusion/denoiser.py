@@ -73,6 +73,18 @@ def predictor(network: Network, table: NoiseTable, prediction: str = "epsilon") 
     return predict
 
 
+def joined(network: Network, extra: Tensor) -> Network:
+    """A network that reads `extra` [1, more channels, h, w] behind the channels of the noisy latent,
+    as inpainting and depth models do, for both prompts alike.
+    """
+
+    def inner(x: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        seen = torch.cat([x, extra.to(x).expand(len(x), *extra.shape[1:])], dim=1)
+        return network(seen, timesteps, tokens)
+
+    return inner
+
+
 def guided(
     predict: Predict, positive: Tensor, negative: Tensor, cfg: float, together: bool = True
 ) -> Denoiser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,18 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphengine.diffusion.denoiser import Predict, guided, predictor
+from graphengine.diffusion.denoiser import Network, Predict, joined, predictor
 from graphengine.diffusion.latents import fit_beside, from_model, to_model
 from graphengine.diffusion.memory import Memory, Remarks
 from graphengine.diffusion.previews import fit_colors, latent_picture
+from graphengine.diffusion.regions import Cells, Frame, PredictAt, conditioned, part_of
+from graphengine.diffusion.samplers import Denoiser
 from graphengine.diffusion.sampling import Preview, Watch, sample
-from graphengine.diffusion.schedules import levels, noise_table
+from graphengine.diffusion.schedules import NoiseTable, levels, noise_table
 from graphengine.diffusion.types import Conditioning, Latent, Model, kind_of
 from graphengine.errors import ModelError
 from graphengine.resource import Progress
 
 BYTES_PER_CELL = 2**17
 """Working memory of a UNet for one latent cell, roughly, with guidance."""
+
+FACTOR = 8
+"""Pixels of a cell where the model came without its VAE."""
 
 
 def ksampler(
@@ -36,87 +41,142 @@ def ksampler(
     sampler: str,
     schedule: str,
     denoise: float = 1.0,
+    start_step: int = 0,
+    end_step: int | None = None,
+    add_noise: bool = True,
+    leftover_noise: bool = False,
+    from_noise: bool = True,
     memory: Memory,
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Latent:
     """Sample a latent with a model, guided towards `positive` and away from `negative`.
 
-    `denoise` below 1 keeps something of the latent: it starts at less noise. The latent's mask says
-    where to sample. The same arguments give the same bits on one machine, item by item, whatever
-    the batch. What an inpainting or depth model reads beside the latent is taken from
-    `latent.beside`. `watch` is told every step, as in `sample`. Raises `ModelError` before any
-    weights are loaded if text, latent and model don't go together.
+    `denoise` below 1 keeps something of the latent: it starts at less noise. At 1 nothing is kept:
+    the run starts from noise alone, as if the latent were empty (`from_noise=False` adds the latent
+    to that noise, as other tools do). The latent's mask says where to sample. The same arguments
+    give the same bits on one machine, item by item, whatever the batch. What an inpainting or depth
+    model reads beside the latent is taken from `latent.beside`.
+
+    `start_step` and `end_step` run a part of the schedule. A run that stops early still removes all
+    noise with its last step, unless `leftover_noise` is to be taken up by a next run with
+    `add_noise=False`; two such runs give the same bits as one, if the sampler is euler or ddim.
+    (dpmpp_2m and lms remember earlier steps and begin anew; heun gives the same bits too, and
+    euler_ancestral draws the same step noise again, so give the second run another seed.) Where
+    no step is left to do the latent itself is the answer.
+
+    `watch` is told every step, as in `sample`. Raises `ModelError` before any weights are loaded if
+    text, latent and model don't go together.
     """
     check_fit(model, positive, negative, latent)
     table = noise_table(model.betas)
-    sigmas = levels(table, schedule, steps, denoise)
-    if not sigmas:
+    sigmas = cut(levels(table, schedule, steps, denoise), start_step, end_step, leftover_noise)
+    if len(sigmas) < 2:
         return latent
     remarks = Remarks(progress or Progress())
-    samples = to_model(model, latent.samples)
-    cells = samples.shape[2] * samples.shape[3]
-    with (
-        memory.use(model, working=cells * BYTES_PER_CELL, progress=remarks) as unet,
-        torch.no_grad(),
-    ):
+    samples = to_model(model, latent.samples).float()
+    count, _, height, width = samples.shape
+    working = height * width * BYTES_PER_CELL
+    with memory.use(model, working=working, progress=remarks) as unet, torch.no_grad():
         weight = next(unet.parameters())
+        network = _network(unet, weight, remarks)
         beside = _beside(latent, weight)
+        frame = Frame(table, (height, width), _factor(model), weight.device)
 
-        def predict_for(extra: Tensor | None) -> Predict:
-            def network(x: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-                remarks.check()
-                seen = x if extra is None else torch.cat([x, extra.expand(len(x), -1, -1, -1)], 1)
-                answer: Tensor = unet(
-                    seen.to(weight),
-                    timesteps,
-                    encoder_hidden_states=tokens.to(weight),
-                    return_dict=False,
-                )[0]
-                return answer
-
-            return predictor(network, table, model.prediction)
-
-        towards, away = (side.tokens.to(weight.device) for side in (positive, negative))
-
-        def rung(together: bool) -> Callable[[int, Tensor, float], Tensor]:
-            def denoise(place: int, x: Tensor, sigma: float) -> Tensor:
-                predict = predict_for(beside[place])
-                return guided(predict, towards, away, cfg, together)(x, sigma)
-
-            return denoise
+        def denoisers(together: bool) -> list[Denoiser]:
+            at = [_predict_at(network, table, model.prediction, extra) for extra in beside]
+            sides = (positive, negative, cfg, together)
+            return [conditioned(at[place], frame, place, *sides) for place in range(count)]
 
         rungs = [
-            ("both prompts at once", rung(together=True)),
-            ("one prompt after the other", rung(together=False)),
+            ("both prompts at once", _by_place(denoisers(together=True))),
+            ("one prompt after the other", _by_place(denoisers(together=False))),
         ]
         ladder = memory.ladder(rungs, remarks.remark)
         result = sample(
-            [partial(ladder, place) for place in range(len(samples))],
+            [partial(ladder, place) for place in range(count)],
             samples.to(weight.device),
             sigmas,
             sampler=sampler,
-            seed=[seed + offset for offset in latent.seed_offset or [0] * len(samples)],
+            seed=[seed + offset for offset in latent.seed_offset or [0] * count],
             sigma_max=table.sigma_max,
             noise_index=latent.noise_index,
             noise_mask=latent.noise_mask,
+            add_noise=add_noise,
+            from_noise=from_noise,
             progress=remarks,
             preview=_preview(model, memory),
             watch=watch,
         )
-    return replace(latent, samples=from_model(model, result.float().cpu()))
+    left = result.double() if sigmas[-1] > 0 else result.float()
+    return replace(latent, samples=from_model(model, left.cpu()))
+
+
+def cut(sigmas: list[float], start: int, end: int | None, leftover: bool) -> list[float]:
+    """The levels from step `start` up to step `end`; the last is 0 then, unless noise is to be left
+    over. Fewer than two if no step is left.
+    """
+    if end is not None and end < len(sigmas) - 1:
+        sigmas = sigmas[: max(end, 0) + 1]
+        if not leftover:
+            sigmas = [*sigmas[:-1], 0.0]
+    return sigmas[start:]
+
+
+def _network(unet: Any, weight: Tensor, progress: Progress) -> Network:
+    """A U-Net of diffusers as a function; noticing a wish to cancel before each call."""
+
+    def network(x: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        progress.check()
+        states = tokens.to(weight)
+        answer: Tensor = unet(
+            x.to(weight), timesteps, encoder_hidden_states=states, return_dict=False
+        )[0]
+        return answer
+
+    return network
+
+
+def _predict_at(
+    network: Network, table: NoiseTable, prediction: str, extra: Tensor | None
+) -> PredictAt:
+    """Predictions for rectangles of one item. `extra`: what is read beside it, [1, channels, h, w]."""
+
+    def at(cells: Cells | None) -> Predict:
+        seen = network if extra is None else joined(network, part_of(extra, cells))
+        return predictor(seen, table, prediction)
+
+    return at
+
+
+def _by_place(denoisers: Sequence[Denoiser]) -> Callable[[int, Tensor, float], Tensor]:
+    return lambda place, x, sigma: denoisers[place](x, sigma)
+
+
+def _factor(model: Model) -> int:
+    return FACTOR if model.vae is None else model.vae.factor
 
 
 def check_fit(model: Model, positive: Conditioning, negative: Conditioning, latent: Latent) -> None:
     """Whether text and latent are what the model was trained for. Raises `ModelError` that names
     both families.
     """
-    for side, text in (("positive", positive), ("negative", negative)):
+    sides = [
+        (name, part)
+        for name, whole in (("positive", positive), ("negative", negative))
+        for part in whole.parts
+    ]
+    for side, text in sides:
         if text.width != model.width:
             raise ModelError(
                 f"the text encoder of the {side} text is {text.family}-sized ({text.width} wide) "
                 f"but the model is {model.family} ({model.width})",
                 "use the text encoder of the model's own checkpoint",
+            )
+        if text.mask is not None and len(text.mask) not in (1, len(latent.samples)):
+            raise ModelError(
+                f"the {side} text has {len(text.mask)} masks for {len(latent.samples)} pictures",
+                "give one mask for all, or one for each",
             )
     channels = latent.samples.shape[1]
     if channels != model.channels:

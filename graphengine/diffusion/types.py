@@ -7,7 +7,7 @@ No weights in here. A `Model`, `TextEncoder` or `Vae` says where its weights lie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,10 +70,43 @@ class Latent:
 
 
 @dataclass(frozen=True)
+class Area:
+    """A rectangle of a picture: fractions of its sides, or pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    unit: Literal["fraction", "pixels"] = "fraction"
+
+
+@dataclass(frozen=True)
 class Conditioning:
-    """What a model shall show: encoded text, float32 [1, tokens, width]."""
+    """What a model shall show: encoded text, `tokens` float32 [1, tokens, width].
+
+    It may be shown in an `area` or where a `mask` [1 or batch, height, width] is above 0, and from
+    `start` to `end` of the schedule, both fractions (0 is all noise). `strength` is how much it
+    counts beside others. `also` holds further parts, which have no parts themselves.
+    """
 
     tokens: Tensor
+    area: Area | None = None
+    mask: Tensor | None = None
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    also: tuple[Conditioning, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Conditioning, ...]:
+        """Each part by itself; one, if there is no more to it."""
+        return (replace(self, also=()), *self.also) if self.also else (self,)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one text for the whole picture all the time."""
+        whole = self.area is None and self.mask is None and self.start <= 0 and self.end >= 1
+        return whole and not self.also and self.strength > 0
 
     @property
     def width(self) -> int:
