@@ -5,20 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler
 from torch import Tensor
 
 from graphengine.diffusion.schedules import noise_table
 from graphengine.postcard import text
-from graphengine.postcard.caption import describe
 from graphengine.postcard.config import Config
-from graphengine.postcard.data import kept, render_set, scene
+from graphengine.postcard.data import kept, render_set
+from graphengine.postcard.dataset import World
 from graphengine.postcard.vae import encode
+from graphengine.postcard.world import SIZE
 from graphengine.training import loop
 from graphengine.training.examples import LatentSet
-from graphengine.training.noise_predictor import ReadText, Recipe, train_noise_predictor
+from graphengine.training.noise_predictor import (
+    Recipe,
+    new_network,
+    text_reader,
+    train_noise_predictor,
+)
 
 
 def scheduler() -> Any:
@@ -37,22 +42,8 @@ def scheduler() -> Any:
 
 
 def build(config: Config) -> Any:
-    """An untrained U-Net on 16x16 latents; it attends to the text at 8x8 and at 4x4."""
-    channels = config.unet_channels
-    make: Any = UNet2DConditionModel
-    unet = make(
-        sample_size=16,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=channels,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (len(channels) - 1)),
-        up_block_types=(*("CrossAttnUpBlock2D",) * (len(channels) - 1), "UpBlock2D"),
-        cross_attention_dim=config.text_width,
-        # Despite its name this is the number of heads, which are 32 wide.
-        attention_head_dim=tuple(c // 32 for c in channels),
-    )
-    return unet
+    """An untrained U-Net on 16x16 latents."""
+    return new_network(config.unet_channels, 4, 0, config.text_width, 16)
 
 
 def latents(config: Config, vae: Any, out: Path) -> Tensor:
@@ -67,26 +58,8 @@ def latents(config: Config, vae: Any, out: Path) -> Tensor:
 
 def captions(config: Config, count: int) -> tuple[tuple[str, ...], ...]:
     """A few captions for each scene of the training set."""
-    told = []
-    for index in range(count):
-        rng = np.random.default_rng([config.seed, index, 1])
-        here = scene(config.seed, index)
-        said = (text.disturb(describe(here, rng).text, rng) for _ in range(config.captions))
-        told.append(tuple(said))
-    return tuple(told)
-
-
-def reader(tokenizer: Any, encoder: Any) -> ReadText:
-    """Captions to text states, with the text encoder fixed."""
-
-    @torch.no_grad()
-    def read(texts: list[str]) -> Tensor:
-        ids = text.tokenize(tokenizer, texts).to(encoder.device)
-        with loop.autocast(encoder.device):
-            states: Tensor = encoder(ids).last_hidden_state
-        return states.float()
-
-    return read
+    world = World(SIZE, count, config.seed, told=config.captions, slips=True)
+    return tuple(map(world.captions, range(count)))
 
 
 def train(config: Config, vae: Any, encoder: Any, out: Path, *, stop_at: int | None = None) -> Any:
@@ -97,7 +70,7 @@ def train(config: Config, vae: Any, encoder: Any, out: Path, *, stop_at: int | N
     recipe = Recipe(config.unet_batch, config.unet_rate, 200, ema=config.ema)
     model, _ = train_noise_predictor(
         unet,
-        reader(text.load_tokenizer(out / "tokenizer"), encoder),
+        text_reader(text.load_tokenizer(out / "tokenizer"), encoder),
         LatentSet(clean, captions(config, len(clean))),
         noise_table(),
         recipe,

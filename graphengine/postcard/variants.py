@@ -19,11 +19,16 @@ from graphengine.diffusion.depth import depth_condition
 from graphengine.diffusion.schedules import noise_table
 from graphengine.postcard.config import Config
 from graphengine.postcard.data import Array, render_set, to_tensor
-from graphengine.postcard.unet import captions, latents, reader
+from graphengine.postcard.unet import captions, latents
 from graphengine.resource import Progress
 from graphengine.training import loop
 from graphengine.training.examples import LatentSet, random_masks
-from graphengine.training.noise_predictor import Recipe, train_noise_predictor, widen_input
+from graphengine.training.noise_predictor import (
+    Recipe,
+    text_reader,
+    train_noise_predictor,
+    widen_input,
+)
 
 
 @torch.no_grad()
@@ -83,7 +88,7 @@ def train_inpaint(
     unet = widen_input(pipe.unet.requires_grad_(True), 9)
     recipe = Recipe(batch=config.inpaint_batch, rate=config.inpaint_rate, warmup=100, ema=0.998)
     run = loop.Run("inpaint", out, config.inpaint_steps, config.seed, 100, stop_at)
-    read = reader(pipe.tokenizer, pipe.text_encoder)
+    read = text_reader(pipe.tokenizer, pipe.text_encoder)
     model, _ = train_noise_predictor(
         unet, read, data, noise_table(), recipe, run, progress=progress
     )
@@ -104,7 +109,7 @@ def train_depth(
     unet = build_depth(config)
     recipe = Recipe(batch=config.depth_batch, rate=config.depth_rate, warmup=150, ema=0.998)
     run = loop.Run("depth", out, config.depth_steps, config.seed, 100, stop_at)
-    read = reader(pipe.tokenizer, pipe.text_encoder)
+    read = text_reader(pipe.tokenizer, pipe.text_encoder)
     model, _ = train_noise_predictor(
         unet, read, data, noise_table(), recipe, run, progress=progress
     )

@@ -1,14 +1,17 @@
-"""What networks learn from: pictures with captions, and their latents."""
+"""What noise predictors learn from: latents of pictures, with captions. Imports without torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from graphengine.errors import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+else:
+    Tensor = Any
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,19 @@ class LatentSet:
 
     `latents`: [n, channels, h, w], in the numbers of the model. `captions`: of each example, one or
     several that say the same. `conditions`: [n, extra channels, h, w], in the model's numbers too:
-    a depth map (1 channel), or mask and masked picture (1 + channels).
+    a depth map (1 channel), or mask and masked picture (1 + channels). `digest` stands for the
+    content, so that a training knows its examples again.
     """
 
     latents: Tensor
     captions: tuple[tuple[str, ...], ...]
     conditions: Tensor | None = None
+    digest: str = ""
+
+    @property
+    def extra_channels(self) -> int:
+        """How many channels a network reads beside the latent."""
+        return 0 if self.conditions is None else int(self.conditions.shape[1])
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -39,8 +49,7 @@ class LatentSet:
 
     def check_fit(self, channels: int) -> None:
         """Whether a network of so many input channels can learn from these. Raises `ModelError`."""
-        own = self.latents.shape[1]
-        extra = 0 if self.conditions is None else self.conditions.shape[1]
+        own, extra = self.latents.shape[1], self.extra_channels
         if not len(self):
             raise ModelError("there are no examples to learn from", "give at least one picture")
         if len(self.captions) != len(self):
@@ -57,6 +66,9 @@ def random_masks(count: int, height: int, width: int, rng: np.random.Generator) 
     """Masks [count, height, width] as people draw them: boxes, ellipses and brush strokes, and
     now and then everything; 1 is to be painted anew.
     """
+    import numpy as np
+    import torch
+
     y, x = np.mgrid[0:height, 0:width]
     masks = np.zeros((count, height, width), dtype=np.float32)
     for mask in masks:

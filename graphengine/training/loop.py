@@ -143,15 +143,16 @@ def train(
     *,
     progress: Progress | None = None,
     after: Callable[[int], None] | None = None,
+    preview: Callable[[], Any] | None = None,
 ) -> Losses:
     """Calls `step_fn(step)` for each step that is left, and gives what all steps measured.
 
     `parts` are kept in `run.file`, every `save_every` steps and at the end, also when the training
     is cancelled; a later call goes on from there, to the same bits as if it had never stopped.
     `step_fn` draws all its randomness from `step_rng` or torch's global generator, which is seeded
-    here for each step, and left as it was. `after(step)` is called at each save. Raises
-    `ModelError` when the loss is NaN, with the last good state kept, and `Cancelled` out of
-    `progress`.
+    here for each step, and left as it was. `after(step)` is called at each save; `preview` makes a
+    small picture for `progress`. Raises `ModelError` when the loss is NaN, with the last good state
+    kept, and `Cancelled` out of `progress`.
     """
     progress = progress or Progress()
     start, losses = load(run.file, parts) if run.file.exists() else (0, {})
@@ -174,8 +175,9 @@ def train(
                 losses.setdefault(name, []).append(value)
             done += 1
             speed = (done - start) / max(time.monotonic() - begun, 1e-9)
+            note = f"{next(iter(measured))} {next(iter(measured.values())):.4g}" if measured else ""
             try:
-                progress.report(done, run.steps, **measured, steps_per_second=speed)
+                progress.report(done, run.steps, note, preview, **measured, steps_per_second=speed)
             except Cancelled:
                 save(run.file, parts, done, losses)
                 raise

@@ -9,9 +9,10 @@ arXiv:2303.09556).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,60 @@ def widen_input(unet: Any, channels: int) -> Any:
     return unet
 
 
+NetworkSize = Literal["tiny", "small", "medium"]
+CHANNELS: dict[NetworkSize, tuple[int, ...]] = {
+    "tiny": (32, 64, 96),
+    "small": (64, 128, 192),
+    "medium": (96, 192, 288),
+}
+"""Channels of each resolution in new networks; the small one is postcard's own."""
+
+
+def new_network(
+    channels: tuple[int, ...], latent_channels: int, extra: int, text_width: int, cells: int
+) -> Any:
+    """An untrained U-Net, its weights from torch's global generator, for latents of `cells` a side.
+
+    `channels` of each resolution; it attends to the text at all but the first, with heads 32 wide.
+    """
+    from diffusers import UNet2DConditionModel
+
+    make: Any = UNet2DConditionModel
+    return make(
+        sample_size=cells,
+        in_channels=latent_channels + extra,
+        out_channels=latent_channels,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (len(channels) - 1)),
+        up_block_types=(*("CrossAttnUpBlock2D",) * (len(channels) - 1), "UpBlock2D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=tuple(c // 32 for c in channels),  # despite its name, of heads
+    )
+
+
+def text_reader(tokenizer: Any, encoder: Any, skip: int = 0) -> ReadText:
+    """Captions to text states, [n, length, width], with the text encoder fixed. What does not fit
+    into its length is cut off; `skip` leaves out its last layers.
+    """
+    length = int(encoder.config.max_position_embeddings)
+
+    @torch.no_grad()
+    def read(texts: list[str]) -> Tensor:
+        ids = tokenizer(
+            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids.to(encoder.device)
+        with loop.autocast(encoder.device):
+            answer = encoder(ids, output_hidden_states=True)
+            states: Tensor = answer.last_hidden_state
+            if skip:
+                inner = getattr(encoder, "text_model", encoder)
+                states = inner.final_layer_norm(answer.hidden_states[-(skip + 1)])
+        return states.float()
+
+    return read
+
+
 def train_noise_predictor(
     unet: Any,
     read_text: ReadText,
@@ -110,13 +165,14 @@ def train_noise_predictor(
     trained: nn.Module | None = None,
     progress: Progress | None = None,
     after: Callable[[int, Any], None] | None = None,
+    preview: Callable[[], Any] | None = None,
 ) -> tuple[Any, loop.Losses]:
     """Teaches `unet` on its device; gives the averaged network and the losses of all steps.
 
     `trained`: the module whose weights change and are averaged, if not the whole network; then
     the network itself is given back, holding the average. Latents of `data` are in the model's
-    numbers. `after(step, averaged)` is called at each save. Raises `ModelError` for NaN or data
-    that do not fit the network, `Cancelled` out of `progress`.
+    numbers. `after(step, network)` is called at each save with the averaged network. Raises
+    `ModelError` for NaN or data that do not fit the network, `Cancelled` out of `progress`.
     """
     data.check_fit(unet.config.in_channels)
     device = unet.device
@@ -157,14 +213,36 @@ def train_noise_predictor(
         average.update(part, step)
         return {"loss": loss.detach(), "mse": error.detach().mean()}
 
+    def show(step: int) -> None:
+        if after is None:
+            return
+        if trained is None:
+            after(step, average.model)
+            return
+        with holding(trained, average.model):
+            after(step, unet.eval())
+        unet.train()
+
     losses = loop.train(
         run,
         {"model": part, "optimizer": optimizer, "average": average},
         step_fn,
         progress=progress,
-        after=None if after is None else lambda step: after(step, average.model),
+        after=show,
+        preview=preview,
     )
     if trained is None:
         return average.model, losses
     trained.load_state_dict(average.model.state_dict())
     return unet.eval(), losses
+
+
+@contextmanager
+def holding(module: nn.Module, other: nn.Module) -> Iterator[None]:
+    """Inside, a module has the weights of another one of the same shape."""
+    own = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    module.load_state_dict(other.state_dict())
+    try:
+        yield
+    finally:
+        module.load_state_dict(own)

@@ -73,7 +73,7 @@ def test_training_pictures_hold_nothing_held_out(tmp_path: Path) -> None:
     assert not any(held_out(scene(7, i)) for i in range(300))
     pictures = render_set(tmp_path / "p.npy", 7, 4, 1)
     assert np.array_equal(pictures, render_set(tmp_path / "p.npy", 7, 4, 1))
-    with pytest.raises(ValueError, match="holds 4 pictures, not 5"):
+    with pytest.raises(ValueError, match="holds 4 scenes, not 5"):
         render_set(tmp_path / "p.npy", 7, 5, 1)
 
 
