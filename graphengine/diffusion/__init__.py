@@ -22,14 +22,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphengine.diffusion.attention import Attention as Attention
+    from graphengine.diffusion.attention import ksampler_with_attention as ksampler_with_attention
     from graphengine.diffusion.choices import Blend as Blend
     from graphengine.diffusion.choices import Combination as Combination
     from graphengine.diffusion.choices import Fill as Fill
     from graphengine.diffusion.choices import Shape as Shape
     from graphengine.diffusion.choices import Turn as Turn
     from graphengine.diffusion.choices import Under as Under
-    from graphengine.diffusion.attention import Attention as Attention
-    from graphengine.diffusion.attention import ksampler_with_attention as ksampler_with_attention
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
     from graphengine.diffusion.denoiser import predictor as predictor
@@ -67,6 +67,16 @@ if TYPE_CHECKING:
     from graphengine.diffusion.inpainting import encode_for_inpainting as encode_for_inpainting
     from graphengine.diffusion.inpainting import paste_painted as paste_painted
     from graphengine.diffusion.inpainting import prepare_inpainting as prepare_inpainting
+    from graphengine.diffusion.latent_batches import join_latents as join_latents
+    from graphengine.diffusion.latent_batches import repeat_latents as repeat_latents
+    from graphengine.diffusion.latent_batches import seed_noise as seed_noise
+    from graphengine.diffusion.latent_batches import select_latents as select_latents
+    from graphengine.diffusion.latent_shapes import composite_latents as composite_latents
+    from graphengine.diffusion.latent_shapes import crop_latent as crop_latent
+    from graphengine.diffusion.latent_shapes import flip_latent as flip_latent
+    from graphengine.diffusion.latent_shapes import resize_latent as resize_latent
+    from graphengine.diffusion.latent_shapes import resize_latent_by as resize_latent_by
+    from graphengine.diffusion.latent_shapes import turn_latent as turn_latent
     from graphengine.diffusion.latents import add_noise as add_noise
     from graphengine.diffusion.latents import empty_latent as empty_latent
     from graphengine.diffusion.latents import set_mask as set_mask
@@ -95,15 +105,19 @@ if TYPE_CHECKING:
     from graphengine.diffusion.text import encode_text as encode_text
     from graphengine.diffusion.tokens import PromptTokens as PromptTokens
     from graphengine.diffusion.tokens import prompt_tokens as prompt_tokens
+    from graphengine.diffusion.types import Area as Area
     from graphengine.diffusion.types import Betas as Betas
     from graphengine.diffusion.types import Channel as Channel
     from graphengine.diffusion.types import Conditioning as Conditioning
     from graphengine.diffusion.types import Crop as Crop
     from graphengine.diffusion.types import Image as Image
     from graphengine.diffusion.types import Latent as Latent
+    from graphengine.diffusion.types import LatentMethod as LatentMethod
+    from graphengine.diffusion.types import LatentTurn as LatentTurn
     from graphengine.diffusion.types import Mask as Mask
     from graphengine.diffusion.types import Method as Method
     from graphengine.diffusion.types import Model as Model
+    from graphengine.diffusion.types import NoiseOf as NoiseOf
     from graphengine.diffusion.types import TextEncoder as TextEncoder
     from graphengine.diffusion.types import Tiling as Tiling
     from graphengine.diffusion.types import Vae as Vae
@@ -157,6 +171,15 @@ _HOMES = {
     "denoiser": ("guided", "masked", "predictor"),
     "images": ("mask_from_image", "png_bytes", "read_image", "resize", "to_pillow"),
     "generation": ("ksampler",),
+    "latent_batches": ("join_latents", "repeat_latents", "seed_noise", "select_latents"),
+    "latent_shapes": (
+        "composite_latents",
+        "crop_latent",
+        "flip_latent",
+        "resize_latent",
+        "resize_latent_by",
+        "turn_latent",
+    ),
     "latents": ("add_noise", "empty_latent", "set_mask"),
     "loader": ("Checkpoint", "load_checkpoint"),
     "memory": ("Memory",),
@@ -166,15 +189,19 @@ _HOMES = {
     "text": ("encode_prompt", "encode_text"),
     "tokens": ("PromptTokens", "prompt_tokens"),
     "types": (
+        "Area",
         "Betas",
         "Channel",
         "Conditioning",
         "Crop",
         "Image",
         "Latent",
+        "LatentMethod",
+        "LatentTurn",
         "Mask",
         "Method",
         "Model",
+        "NoiseOf",
         "TextEncoder",
         "Tiling",
         "Vae",

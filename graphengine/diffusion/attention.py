@@ -87,7 +87,9 @@ class Recorder:
             here = slice(row, row + 1)
             masked = None if mask is None else mask[here]
             looked = attention_of(layer, hidden[here], text[here], masked)
-            looked = looked.unflatten(1, (-1, len(self.tokens))).sum(1)  # a repeated text is one
+            looked = looked.reshape(len(looked), -1, len(self.tokens)).sum(
+                1
+            )  # repeats are one text
             self._step.add(looked.T.reshape(len(self.tokens), *(size or ())).cpu())
 
     def watch(self, step: int, sigma: float, noisy: Tensor, clean: Tensor) -> None:
@@ -157,7 +159,7 @@ def attention_of(layer: Any, hidden: Tensor, text: Tensor, mask: Tensor | None =
         mask = layer.prepare_attention_mask(mask, text.shape[1], 1)
     at_once = max(1, BYTES_AT_ONCE // (4 * key.shape[0] * key.shape[1]))
     parts = []
-    for cells in hidden.split(at_once, dim=1):
+    for cells in torch.split(hidden, at_once, dim=1):  # type: ignore[no-untyped-call]
         query = layer.head_to_batch_dim(layer.to_q(cells))
         parts.append(layer.get_attention_scores(query, key, mask).float().mean(0))
     return torch.cat(parts)
