@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from graphengine.diffusion.choices import Shape as Shape
     from graphengine.diffusion.choices import Turn as Turn
     from graphengine.diffusion.choices import Under as Under
+    from graphengine.diffusion.conditioning import average_conditioning as average_conditioning
+    from graphengine.diffusion.conditioning import combine_conditioning as combine_conditioning
+    from graphengine.diffusion.conditioning import concat_conditioning as concat_conditioning
+    from graphengine.diffusion.conditioning import limit_to_area as limit_to_area
+    from graphengine.diffusion.conditioning import limit_to_mask as limit_to_mask
+    from graphengine.diffusion.conditioning import limit_to_range as limit_to_range
+    from graphengine.diffusion.conditioning import set_strength as set_strength
+    from graphengine.diffusion.conditioning import zero_out as zero_out
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
     from graphengine.diffusion.denoiser import predictor as predictor
@@ -125,6 +133,16 @@ if TYPE_CHECKING:
     from graphengine.diffusion.vae import encode_image as encode_image
 
 _HOMES = {
+    "conditioning": (
+        "average_conditioning",
+        "combine_conditioning",
+        "concat_conditioning",
+        "limit_to_area",
+        "limit_to_mask",
+        "limit_to_range",
+        "set_strength",
+        "zero_out",
+    ),
     "attention": ("Attention", "ksampler_with_attention"),
     "choices": ("Blend", "Combination", "Fill", "Shape", "Turn", "Under"),
     "depth": (

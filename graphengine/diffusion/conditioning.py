@@ -21,12 +21,12 @@ def of_parts(parts: tuple[Conditioning, ...]) -> Conditioning:
     return replace(first, also=tuple(others))
 
 
-def combine(one: Conditioning, other: Conditioning) -> Conditioning:
+def combine_conditioning(one: Conditioning, other: Conditioning) -> Conditioning:
     """The parts of both. Where several parts cover a cell, the model's answers are averaged."""
     return of_parts(one.parts + other.parts)
 
 
-def set_area(conditioning: Conditioning, area: Area, strength: float = 1.0) -> Conditioning:
+def limit_to_area(conditioning: Conditioning, area: Area, strength: float = 1.0) -> Conditioning:
     """Show it in a rectangle only, which the model sees as a picture of its own.
 
     Raises `ModelError` for a rectangle of no size or one that begins outside the picture.
@@ -47,7 +47,7 @@ def set_strength(conditioning: Conditioning, strength: float) -> Conditioning:
     return of_parts(tuple(replace(part, strength=strength) for part in conditioning.parts))
 
 
-def set_mask(
+def limit_to_mask(
     conditioning: Conditioning, mask: Tensor, strength: float = 1.0, bounds: bool = False
 ) -> Conditioning:
     """Show it where a mask [1 or batch, height, width], any resolution, is above 0, as much as the
@@ -76,7 +76,7 @@ def bounds_of(mask: Tensor) -> Area | None:
     return Area(left / width, top / height, (right - left) / width, (bottom - top) / height)
 
 
-def set_range(conditioning: Conditioning, start: float, end: float) -> Conditioning:
+def limit_to_range(conditioning: Conditioning, start: float, end: float) -> Conditioning:
     """Show it in a part of the schedule only: 0 is its beginning (all noise), 1 its end.
 
     Fractions are of the timesteps the model was trained with, not of the steps of a run. Raises
@@ -89,7 +89,7 @@ def set_range(conditioning: Conditioning, start: float, end: float) -> Condition
     return of_parts(tuple(replace(part, start=start, end=end) for part in conditioning.parts))
 
 
-def average(one: Conditioning, other: Conditioning, strength: float) -> Conditioning:
+def average_conditioning(one: Conditioning, other: Conditioning, strength: float) -> Conditioning:
     """Between two texts: one * strength + other * (1 - strength), number by number.
 
     The tokens of `other` (its first part) are cut, or followed by zeros, to the length of `one`.
@@ -106,7 +106,7 @@ def average(one: Conditioning, other: Conditioning, strength: float) -> Conditio
     return of_parts(tuple(replace(part, tokens=mixed(part.tokens)) for part in one.parts))
 
 
-def concat(one: Conditioning, other: Conditioning) -> Conditioning:
+def concat_conditioning(one: Conditioning, other: Conditioning) -> Conditioning:
     """The tokens of `other` (its first part) behind those of each part of `one`, as if it were all
     one long text. Raises `ModelError` for texts of different widths.
     """

@@ -30,6 +30,11 @@ Method = Literal["lanczos", "bicubic", "bilinear", "area", "nearest"]
 """Filters for resizing, by Pillow's names (area is its box)."""
 
 Crop = Literal["none", "center"]
+LatentMethod = Literal["bilinear", "bicubic", "area", "nearest"]
+"""Interpolations for latents, by PyTorch's names (nearest is its nearest-exact)."""
+
+LatentTurn = Literal["none", "90", "180", "270"]
+NoiseOf = Literal["numbered", "next seeds", "same"]
 Channel = Literal["alpha", "red", "green", "blue", "brightness"]
 Tiling = Literal["auto", "always", "never"]
 
