@@ -7,6 +7,16 @@ from pydantic import Field
 from graphengine import Choice, Progress, Seed, diffusion, node
 from graphengine.diffusion import SAMPLERS, SCHEDULES, Conditioning, Latent, Memory, Model
 
+NoiseSeed = Annotated[int, Seed(), Field(description="the same seed gives the same picture")]
+Steps = Annotated[int, Field(ge=1, le=10000)]
+Cfg = Annotated[
+    float, Field(ge=0, le=100, description="how closely the prompt is followed; 1 is off")
+]
+Sampler = Annotated[str, Choice(tuple(SAMPLERS))]
+ScheduleName = Annotated[
+    str, Choice(tuple(SCHEDULES)), Field(description="how the noise levels are spread")
+]
+
 
 @node(category="sample", title="KSampler", aliases=("KSampler",))
 def ksampler(
@@ -14,17 +24,14 @@ def ksampler(
     positive: Conditioning,
     negative: Conditioning,
     latent: Latent,
-    seed: Annotated[int, Seed(), Field(description="the same seed gives the same picture")] = 0,
-    steps: Annotated[int, Field(ge=1, le=10000)] = 20,
-    cfg: Annotated[
-        float, Field(ge=0, le=100, description="how closely the prompt is followed; 1 is off")
-    ] = 7.0,
-    sampler: Annotated[str, Choice(tuple(SAMPLERS))] = "euler",
-    schedule: Annotated[
-        str, Choice(tuple(SCHEDULES)), Field(description="how the noise levels are spread")
-    ] = "normal",
+    seed: NoiseSeed = 0,
+    steps: Steps = 20,
+    cfg: Cfg = 7.0,
+    sampler: Sampler = "euler",
+    schedule: ScheduleName = "normal",
     denoise: Annotated[
-        float, Field(ge=0, le=1, description="below 1 keeps something of the latent")
+        float,
+        Field(ge=0, le=1, description="0 keeps the latent, 1 nothing of it; between, something"),
     ] = 1.0,
     *,
     memory: Memory,
@@ -42,6 +49,55 @@ def ksampler(
         sampler=sampler,
         schedule=schedule,
         denoise=denoise,
+        memory=memory,
+        progress=progress,
+    )
+
+
+@node(category="sample", title="KSampler (advanced)", aliases=("KSamplerAdvanced",))
+def ksampler_advanced(
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Latent,
+    add_noise: Annotated[
+        bool, Field(description="off goes on with the noise that a run before left over")
+    ] = True,
+    seed: NoiseSeed = 0,
+    steps: Annotated[int, Field(ge=1, le=10000, description="of the whole schedule")] = 20,
+    cfg: Cfg = 7.0,
+    sampler: Sampler = "euler",
+    schedule: ScheduleName = "normal",
+    start_step: Annotated[int, Field(ge=0, le=10000, description="steps before are left out")] = 0,
+    end_step: Annotated[
+        int, Field(ge=0, le=10000, description="steps from here on are left out")
+    ] = 10000,
+    leftover_noise: Annotated[
+        bool,
+        Field(description="leave the noise of an early end to a next run; off removes all of it"),
+    ] = False,
+    *,
+    memory: Memory,
+    progress: Progress,
+) -> Latent:
+    """Draw in a part of a schedule, so that two runs can share one.
+
+    Where no step lies between start and end, the latent stays as it is.
+    """
+    return diffusion.ksampler(
+        model,
+        positive,
+        negative,
+        latent,
+        seed=seed,
+        steps=steps,
+        cfg=cfg,
+        sampler=sampler,
+        schedule=schedule,
+        start_step=start_step,
+        end_step=end_step,
+        add_noise=add_noise,
+        leftover_noise=leftover_noise,
         memory=memory,
         progress=progress,
     )
