@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from graphengine.diffusion.masks import soften_mask as soften_mask
     from graphengine.diffusion.masks import solid_mask as solid_mask
     from graphengine.diffusion.masks import threshold_mask as threshold_mask
+    from graphengine.diffusion.lora import with_lora as with_lora
     from graphengine.diffusion.memory import Memory as Memory
     from graphengine.diffusion.samplers import SAMPLERS as SAMPLERS
     from graphengine.diffusion.sampling import sample as sample
@@ -200,6 +201,7 @@ _HOMES = {
     ),
     "latents": ("add_noise", "empty_latent", "set_mask"),
     "loader": ("Checkpoint", "load_checkpoint"),
+    "lora": ("with_lora",),
     "memory": ("Memory",),
     "samplers": ("SAMPLERS",),
     "sampling": ("sample",),

@@ -153,6 +153,15 @@ class Vae(Weights):
 
 
 @dataclass(frozen=True)
+class Lora:
+    """A small addition to a model's weights: its file, the digest of that, and how much of it."""
+
+    file: Path
+    digest: str
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
 class Model(Weights):
     """A UNet and how to use it.
 
@@ -160,7 +169,8 @@ class Model(Weights):
     reads beside the noisy latent, 5 in an inpainting model (mask and masked picture), 1 in a depth
     model. `prediction`: what it answers, "epsilon" or "v_prediction". `latent_scale` and
     `latent_shift` lead from the VAE's numbers to the model's: (z - shift) * scale. `vae` is the
-    autoencoder it came with, for previews.
+    autoencoder it came with, for previews. `loras`: what is added to its weights; the digest tells
+    of them.
     """
 
     width: int
@@ -171,6 +181,7 @@ class Model(Weights):
     latent_shift: float = 0.0
     vae: Vae | None = None
     extra_channels: int = 0
+    loras: tuple[Lora, ...] = ()
 
     @property
     def kind(self) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 
 from graphengine.diffusion.depth_loader import DepthEstimator
 from graphengine.diffusion.loader import check_weights, variant
+from graphengine.diffusion.lora import merge_lora
 from graphengine.diffusion.text import ClipText
 from graphengine.diffusion.types import Model, TextEncoder, Vae, Weights
 from graphengine.errors import FileError, ModelError
@@ -39,6 +40,9 @@ def load_weights(weights: Weights, dtype: torch.dtype | None) -> nn.Module:
     if missing:
         few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ModelError(f"{name} lacks {len(missing)} weights: {few}", "fetch the model again")
+    if isinstance(weights, Model):
+        for lora in weights.loras:
+            merge_lora(module, lora)
     return module.eval().requires_grad_(False)
 
 
