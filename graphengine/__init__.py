@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from graphengine.errors import WorkflowError as WorkflowError
     from graphengine.files import Artifact as Artifact
     from graphengine.files import Files as Files
+    from graphengine.reading import ParamReader as ParamReader
     from graphengine.ref import Blocked as Blocked
     from graphengine.ref import Ref as Ref
     from graphengine.report import Report as Report
@@ -54,6 +55,7 @@ _HOMES = {
         "WorkflowError",
     ),
     "files": ("Artifact", "Files"),
+    "reading": ("ParamReader",),
     "ref": ("Blocked", "Ref"),
     "report": ("Report",),
     "resource": ("Progress", "Provenance", "Resource"),

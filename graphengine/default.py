@@ -15,6 +15,7 @@ from graphengine.engine import Engine
 from graphengine.errors import GraphEngineError
 from graphengine.explain import History
 from graphengine.files import Files
+from graphengine.reading import ParamReader
 from graphengine.registry import Registry
 from graphengine.resource import Resource
 from graphengine.settings import Settings
@@ -39,7 +40,7 @@ def default_engine(settings: Settings | None = None, *, use_cache: bool = True) 
     return Engine(
         registry=registry,
         cache=results(settings, storage) if use_cache else NoCache(),
-        worker=ThreadWorker(supply(settings, files)),
+        worker=ThreadWorker(supply(settings, files, registry)),
         files=files,
         digest=storage.digest,
         history=History(settings.cache / "history" if settings.cache else None),
@@ -75,12 +76,12 @@ def results(settings: Settings, storage: Storage) -> Cache:
     return TieredCache(memory, DiskCache(settings.cache / "results", settings.cache_disk, storage))
 
 
-def supply(settings: Settings, files: Files) -> Supply:
+def supply(settings: Settings, files: Files, registry: Registry) -> Supply:
     """Who hands a node the resources it asks for by type. Torch is loaded with the first that needs
     a device.
     """
 
-    made: dict[type[Resource], Resource] = {Files: files}
+    made: dict[type[Resource], Resource] = {Files: files, ParamReader: ParamReader(registry)}
 
     def of(kind: type[Resource]) -> Resource:
         if kind in made:
@@ -91,7 +92,8 @@ def supply(settings: Settings, files: Files) -> Supply:
             dtype = None if settings.dtype == "auto" else settings.dtype
             return made.setdefault(Memory, Memory(device=settings.device, dtype=dtype))
         raise GraphEngineError(
-            f"nobody supplies a {kind.__name__}", "ask for Files, Memory, Progress or Provenance"
+            f"nobody supplies a {kind.__name__}",
+            "ask for Files, Memory, ParamReader, Progress or Provenance",
         )
 
     return of

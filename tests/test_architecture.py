@@ -20,7 +20,7 @@ events spec files storage
 definition signature workflow report cache worker
 registry plan
 check task
-values gather ledger
+values gather ledger reading
 planner outcome explain
 run
 engine

@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from graphengine.check import options_of
-from graphengine.cli.values import checked, kinds_of, range_words, read_value
+from graphengine.cli.values import checked, range_words
+from graphengine.reading import first_input, kinds_of, read_value
 from graphengine.spec import MISSING
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from graphengine.files import Files
     from graphengine.registry import Registry
     from graphengine.spec import Input
-    from graphengine.workflow import Param, Workflow
+    from graphengine.workflow import Workflow
 
 MANY_FILES = 8
 METAVARS = {"integer": "INTEGER", "number": "NUMBER", "string": "TEXT"}
@@ -84,7 +85,7 @@ def flags_of(
     used = set(taken)
     flags = []
     for name, param in workflow.params.items():
-        place, target = _first_input(param, workflow, registry)
+        place, target = first_input(param, workflow, registry)
         yes_or_no = target is not None and target.widget and kinds_of(target) == {"boolean"}
         option, negative = _free_name(name, yes_or_no, used)
         used.update(filter(None, (option, negative)))
@@ -179,16 +180,6 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation
     )
-
-
-def _first_input(param: Param, workflow: Workflow, registry: Registry) -> tuple[str, Input | None]:
-    for place in param.to:
-        name, _, key = place.rpartition(".")
-        node = workflow.nodes.get(name)
-        spec = registry.find(node.type) if node else None
-        if spec is not None and (target := spec.input(key)) is not None:
-            return place, target
-    return param.to[0], None
 
 
 def _default(workflow: Workflow, place: str, target: Input | None) -> Any:

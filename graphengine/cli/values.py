@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphengine.check import bad_value, range_of
+from graphengine.check import range_of
 from graphengine.errors import Issue, nearest
+from graphengine.reading import read_value, wrong_value
 
 if TYPE_CHECKING:
     from graphengine.registry import Registry
@@ -17,51 +16,11 @@ if TYPE_CHECKING:
     from graphengine.workflow import Node, Workflow
 
 
-def arms_of(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The alternatives of a JSON Schema, with references followed."""
-    found: list[Mapping[str, Any]] = []
-    stack: list[Mapping[str, Any]] = [schema]
-    while stack:
-        arm = stack.pop()
-        if "$ref" in arm:
-            stack.append(schema.get("$defs", {}).get(str(arm["$ref"]).rpartition("/")[2], {}))
-        elif inner := arm.get("anyOf") or arm.get("oneOf") or arm.get("allOf"):
-            stack.extend(reversed(inner))
-        else:
-            found.append(arm)
-    return found
-
-
-def kinds_of(target: Input) -> set[str]:
-    """The JSON types an input takes, apart from null; empty if it takes anything."""
-    kinds = {str(arm.get("type", "")) for arm in arms_of(target.schema())} - {"null"}
-    return set() if "" in kinds else kinds
-
-
 def range_words(target: Input) -> str:
     """`1 to 100`. An end that only says what 64 bits can hold is left out."""
     words = (range_of(target) or "").removeprefix("it takes ")
     words = re.sub(r", at most 1844674407\d+|, at most 922337203\d+", "", words)
     return re.sub(r"at least (\S+), at most (\S+)", r"\1 to \2", words)
-
-
-def read_value(text: str, target: Input | None, literal: bool = False) -> Any:
-    """The value that a text stands for: JSON if the input takes that, or else the text itself.
-
-    `literal`: an input that only takes text gets it as it is, quotes and all.
-    """
-    kinds = kinds_of(target) if target is not None and target.widget else set()
-    if literal and kinds == {"string"}:
-        return text
-    value: Any = _number(text) if kinds & {"integer", "number"} else None
-    if value is None:
-        try:
-            value = json.loads(text, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
-            value = text
-    if target is None or _fits(target, value):
-        return value
-    return text if _fits(target, text) else value
 
 
 def checked(option: str, place: str, target: Input, value: Any) -> Issue | None:
@@ -73,14 +32,7 @@ def checked(option: str, place: str, target: Input, value: Any) -> Issue | None:
     ):
         node, _, key = place.rpartition(".")
         return Issue("bad_value", f"{option} is no Unicode text", node, key, "write it in UTF-8")
-    try:
-        target.check(value)
-    except (ValueError, TypeError) as cause:
-        error = cause if isinstance(cause, ValueError) else ValueError(str(cause))
-        found = bad_value(place.rpartition(".")[0], target, value, error)
-        message = found.message.replace(target.name, option, 1)
-        return Issue(found.code, message, found.node, found.input, found.hint)
-    return None
+    return wrong_value(option, place, target, value)
 
 
 def with_sets(
@@ -137,27 +89,3 @@ def with_sets(
             update={"values": {**node.values, key: value}, "links": links}
         )
     return workflow.model_copy(update={"nodes": nodes}), issues
-
-
-def _number(text: str) -> int | float | None:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _fits(target: Input, value: Any) -> bool:
-    try:
-        target.check(value)
-    except (ValueError, TypeError):
-        return False
-    return True
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
