@@ -52,8 +52,8 @@ def labelled_grid(
     everything, `note` under it in quiet type. `column_labels` and `row_labels` name columns and
     rows; `columns_are` and `rows_are` say what those labels are. `captions`: one for each picture;
     all text wraps. `cell`: points a side of the largest picture; by default the sheet is as wide as
-    the page (800 points, two pixels each), where small pictures are scaled up by whole factors.
-    `sharp` scales up without smoothing: for maps whose cells shall be seen.
+    the page (800 points, two pixels each).
+    `sharp` scales up without smoothing, by whole factors: for maps whose cells shall be seen.
 
     Raises `GraphEngineError` when there is no picture or when labels or captions don't fit in
     number, and `ModelError` for NaN.
@@ -72,8 +72,8 @@ def labelled_grid(
             raise GraphEngineError(
                 f"{len(told)} labels for {count} {what} of a grid", "give one for each, or none"
             )
-    layout = _Layout(sheets, columns, rows, cell, gap, row_labels, rows_are)
-    scaled = [None if one is None else layout.scaled(one, sharp) for one in sheets]
+    layout = _Layout(sheets, columns, rows, cell, gap, row_labels, rows_are, sharp)
+    scaled = [None if one is None else layout.scaled(one) for one in sheets]
     text = _Text(layout, title, note, column_labels, row_labels, columns_are, rows_are, captions)
     return style.image_of(_drawn(layout, text, scaled))
 
@@ -108,9 +108,10 @@ class _Layout:
         gap: float,
         row_labels: Sequence[str],
         rows_are: str,
+        sharp: bool,
     ) -> None:
         there = [picture for picture in pictures if picture]
-        self.columns, self.rows, self.gap = columns, rows, px(gap)
+        self.columns, self.rows, self.gap, self.sharp = columns, rows, px(gap), sharp
         self.margin = px(style.MARGIN)
         labels = [_Lines.of(text, style.TEXT, px(ROW_LABEL), "bold") for text in row_labels]
         self.label = max(map(_widest, labels), default=0)
@@ -122,7 +123,7 @@ class _Layout:
         else:
             free = px(style.PAGE) - self.left - self.margin - self.gap * (columns - 1)
             fits = free / columns / wide
-            self.factor = min(int(fits), LARGEST_FACTOR) if fits >= 1 else fits
+            self.factor = min(int(fits) if sharp and fits >= 1 else fits, LARGEST_FACTOR)
         self.width: int = max(1, round(wide * self.factor))
         self.height: int = max(1, round(high * self.factor))
 
@@ -131,9 +132,9 @@ class _Layout:
         """Where the last column ends."""
         return self.left + self.columns * (self.width + self.gap) - self.gap
 
-    def scaled(self, picture: Image.Image, sharp: bool) -> Image.Image:
+    def scaled(self, picture: Image.Image) -> Image.Image:
         size = tuple(max(1, round(side * self.factor)) for side in picture.size)
-        up = Image.Resampling.NEAREST if sharp else Image.Resampling.BICUBIC
+        up = Image.Resampling.NEAREST if self.sharp else Image.Resampling.BICUBIC
         way = up if self.factor >= 1 else Image.Resampling.LANCZOS
         return picture.resize((size[0], size[1]), way)
 

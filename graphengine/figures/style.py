@@ -88,7 +88,7 @@ def wrapped(
 def _wrapped(text: str, size: float, width: int, face: Face) -> list[str]:
     lines, line = list[str](), ""
     measure = font(size, face).getlength
-    for word in text.split():
+    for word in filter(None, text.split(" ")):  # a no-break space holds words together
         joined = f"{line} {word}" if line else word
         if measure(joined) <= width:
             line = joined
