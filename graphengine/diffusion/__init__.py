@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from graphengine.diffusion.latents import set_mask as set_mask
     from graphengine.diffusion.loader import Checkpoint as Checkpoint
     from graphengine.diffusion.loader import load_checkpoint as load_checkpoint
+    from graphengine.diffusion.lora import with_lora as with_lora
     from graphengine.diffusion.masks import blur_mask as blur_mask
     from graphengine.diffusion.masks import color_mask as color_mask
     from graphengine.diffusion.masks import combine_masks as combine_masks
@@ -102,7 +103,6 @@ if TYPE_CHECKING:
     from graphengine.diffusion.masks import soften_mask as soften_mask
     from graphengine.diffusion.masks import solid_mask as solid_mask
     from graphengine.diffusion.masks import threshold_mask as threshold_mask
-    from graphengine.diffusion.lora import with_lora as with_lora
     from graphengine.diffusion.memory import Memory as Memory
     from graphengine.diffusion.samplers import SAMPLERS as SAMPLERS
     from graphengine.diffusion.sampling import sample as sample
