@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from graphengine import Blocked, File, Graph, GraphEngineError, Ref, node, read_workflow
+from graphengine import Blocked, File, Graph, GraphEngineError, Ref, Workflow, node, read_workflow
 
 from .lists import collect
 
@@ -35,7 +35,12 @@ def gate(open: bool, value: Ref[T]) -> T | Ref[T] | Blocked:
 def call(workflow: Saved, output: OutputName = "", **params: Ref[Any]) -> Any | Graph:
     """Run a saved workflow as a node. Its params are the inputs; the result is one of its named outputs."""
     saved = read_workflow(workflow)
-    name = output or (next(iter(saved.outputs)) if len(saved.outputs) == 1 else "")
+    return saved.with_params(params).graph(output_name(saved, workflow, output))
+
+
+def output_name(saved: Workflow, file: Path, wanted: str) -> str:
+    """The output of a workflow that is meant. Raises `GraphEngineError` naming those that it has."""
+    name = wanted or (next(iter(saved.outputs)) if len(saved.outputs) == 1 else "")
     if name not in saved.outputs:
         known = ", ".join(saved.outputs)
         hint = (
@@ -43,8 +48,8 @@ def call(workflow: Saved, output: OutputName = "", **params: Ref[Any]) -> Any | 
             if known
             else 'name one in the file: "outputs": {"image": "node.output"}'
         )
-        raise GraphEngineError(f"{workflow.name} has no output {name!r}", hint)
-    return saved.with_params(params).graph(name)
+        raise GraphEngineError(f"{file.name} has no output {name!r}", hint)
+    return name
 
 
 @node(category="flow", title="For each")
