@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from graphengine.cli import options as o
 from graphengine.cli.answer import Answer
+from graphengine.cli.grid import grid
 from graphengine.cli.interrupts import Interrupts
 from graphengine.cli.terminal import Terminal
 from graphengine.errors import Issue, WorkflowError
@@ -118,6 +119,9 @@ def check(
     Takes what `run` takes, the workflow's params too. With --explain it tells what a run would do.
     """
     _with_workflow(context, check, locals())
+
+
+app.command(context_settings=FOR_PARAMS, add_help_option=False)(grid)
 
 
 @app.command()
