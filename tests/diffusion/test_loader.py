@@ -159,3 +159,80 @@ def test_half_precision_files_become_what_is_asked(folder, tmp_path):
     assert next(load_weights(model, None).parameters()).dtype == torch.float16
     unet = load_weights(model, torch.float32)
     torch.testing.assert_close(unet.conv_in.weight, whole["conv_in.weight"].half().float())
+
+
+def five_channels(copy, channels=5):
+    """Makes a U-Net read more, as a depth or inpainting model does."""
+    edit(copy / "unet/config.json", in_channels=channels)
+    weights = load_file(copy / UNET)
+    old = weights["conv_in.weight"]
+    wide = torch.zeros(old.shape[0], channels, *old.shape[2:])
+    wide[:, :4] = old
+    save_file({**weights, "conv_in.weight": wide}, copy / UNET, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("channels", "extra", "kind"),
+    [(4, 0, "an ordinary"), (5, 1, "a depth"), (9, 5, "an inpainting")],
+)
+def test_what_a_model_reads_beside_the_latent(copy, channels, extra, kind):
+    five_channels(copy, channels)
+    model = load_checkpoint(copy).model
+    assert (model.channels, model.extra_channels) == (4, extra)
+    assert model.kind == f"{kind} model ({channels} channels)"
+    assert load_weights(model, torch.float32).conv_in.in_channels == channels
+
+
+@pytest.mark.parametrize("channels", [3, 6, 8, 13])
+def test_models_of_other_channels_are_refused(copy, channels):
+    edit(copy / "unet/config.json", in_channels=channels)
+    with pytest.raises(ModelError, match=f"UNet of {channels} input channels") as raised:
+        load_checkpoint(copy)
+    assert "9" in raised.value.hint
+
+
+@pytest.fixture
+def relative(copy):
+    """A checkpoint of a U-Net alone, that takes all else from the one beside it."""
+    folder = copy.parent / "relative"
+    shutil.copytree(copy / "unet", folder / "unet")
+    shutil.copy(copy / "model_index.json", folder)
+    edit(folder / "model_index.json", _graphengine_base="copy")
+    five_channels(folder)
+    return folder
+
+
+def test_a_checkpoint_may_take_parts_from_another(copy, relative):
+    """Its text encoder and VAE are the other's, so their weights are in memory once."""
+    base, found = load_checkpoint(copy, content), load_checkpoint(relative, content)
+    assert (found.text_encoder, found.vae) == (base.text_encoder, base.vae)
+    assert found.text_encoder.folder == copy / "text_encoder"
+    assert found.model.folder == relative / "unet"
+    assert (found.model.vae, found.model.betas) == (base.vae, base.model.betas)
+    assert (found.model.extra_channels, base.model.extra_channels) == (1, 0)
+    assert found.model.digest != base.model.digest
+
+
+def test_relatives_of_different_checkpoints_keep_their_text_encoders_apart(copy, relative):
+    other = copy.parent / "other"
+    shutil.copytree(copy, other)
+    weights = load_file(other / "text_encoder/model.safetensors")
+    changed = {name: tensor + 1 for name, tensor in weights.items()}
+    save_file(changed, other / "text_encoder/model.safetensors", {"format": "pt"})
+    first = load_checkpoint(relative, content).text_encoder
+    edit(relative / "model_index.json", _graphengine_base="other")
+    assert load_checkpoint(relative, content).text_encoder.digest != first.digest
+
+
+@pytest.mark.parametrize("base", ["", ".", "..", "../copy", "a/b", "/copy", 5, ["copy"]])
+def test_the_other_checkpoint_is_named_not_located(relative, base):
+    edit(relative / "model_index.json", _graphengine_base=base)
+    with pytest.raises(FileError, match="relative: _graphengine_base is"):
+        load_checkpoint(relative)
+
+
+def test_the_other_checkpoint_must_be_there(relative):
+    edit(relative / "model_index.json", _graphengine_base="gone")
+    with pytest.raises(FileError, match="relative needs the checkpoint gone") as raised:
+        load_checkpoint(relative)
+    assert "put gone into the same folder" in raised.value.hint
