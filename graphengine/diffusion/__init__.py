@@ -22,8 +22,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphengine.diffusion.attention import Attention as Attention
     from graphengine.diffusion.attention import ksampler_with_attention as ksampler_with_attention
+    from graphengine.diffusion.attention import word_maps as word_maps
     from graphengine.diffusion.choices import Blend as Blend
     from graphengine.diffusion.choices import Combination as Combination
     from graphengine.diffusion.choices import Fill as Fill
@@ -115,6 +115,7 @@ if TYPE_CHECKING:
     from graphengine.diffusion.tokens import PromptTokens as PromptTokens
     from graphengine.diffusion.tokens import prompt_tokens as prompt_tokens
     from graphengine.diffusion.types import Area as Area
+    from graphengine.diffusion.types import Attention as Attention
     from graphengine.diffusion.types import Betas as Betas
     from graphengine.diffusion.types import Channel as Channel
     from graphengine.diffusion.types import Conditioning as Conditioning
@@ -144,7 +145,7 @@ _HOMES = {
         "set_strength",
         "zero_out",
     ),
-    "attention": ("Attention", "ksampler_with_attention"),
+    "attention": ("ksampler_with_attention", "word_maps"),
     "choices": ("Blend", "Combination", "Fill", "Shape", "Turn", "Under"),
     "depth": (
         "condition_on_depth",
@@ -209,6 +210,7 @@ _HOMES = {
     "text": ("encode_prompt", "encode_text"),
     "tokens": ("PromptTokens", "prompt_tokens"),
     "types": (
+        "Attention",
         "Area",
         "Betas",
         "Channel",

@@ -8,7 +8,7 @@ They are computed beside the network's own attention, which goes on as it is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,8 @@ from torch.nn.functional import interpolate
 
 from graphengine.diffusion.generation import ksampler
 from graphengine.diffusion.memory import Memory
-from graphengine.diffusion.types import Conditioning, Latent, Model
+from graphengine.diffusion.tokens import PromptTokens
+from graphengine.diffusion.types import Attention, Conditioning, Latent, Model
 from graphengine.errors import ModelError
 from graphengine.resource import Progress
 
@@ -29,15 +30,6 @@ MOST_HALVINGS = 8
 
 BYTES_AT_ONCE = 2**26
 """Attention weights are computed for so many cells at a time that they take about this much."""
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Where a prompt was looked at. `maps`: float32 [batch, tokens, h, w] in latent cells, the
-    prompt's chunks one behind the other; over the tokens of a cell they sum to 1.
-    """
-
-    maps: Tensor
 
 
 @dataclass
@@ -159,7 +151,8 @@ def attention_of(layer: Any, hidden: Tensor, text: Tensor, mask: Tensor | None =
         mask = layer.prepare_attention_mask(mask, text.shape[1], 1)
     at_once = max(1, BYTES_AT_ONCE // (4 * key.shape[0] * key.shape[1]))
     parts = []
-    for cells in torch.split(hidden, at_once, dim=1):  # type: ignore[no-untyped-call]
+    for start in range(0, hidden.shape[1], at_once):
+        cells = hidden[:, start : start + at_once]
         query = layer.head_to_batch_dim(layer.to_q(cells))
         parts.append(layer.get_attention_scores(query, key, mask).float().mean(0))
     return torch.cat(parts)
@@ -208,6 +201,39 @@ def ksampler_with_attention(
             **settings,
         )
     return result, Attention(recorder.maps())
+
+
+def word_maps(
+    attention: Attention, tokens: PromptTokens, only: Sequence[str] = ()
+) -> tuple[list[str], Tensor]:
+    """The words of a prompt, and where each was looked at: [batch, words, h, w].
+
+    A word of several tokens got the sum of what they got. Punctuation is left out. `only`: no other
+    words than these. Raises `ModelError` for one that the prompt lacks, and for another prompt than
+    the one that was recorded.
+    """
+    places = sum(len(chunk) for chunk in tokens.chunks)
+    if places != attention.maps.shape[1]:
+        raise ModelError(
+            f"the text has {places} places, but attention was paid to {attention.maps.shape[1]}",
+            "give the text that was encoded for sampling",
+        )
+    wanted = {word.lower() for word in only}
+    spoken = [word for word in tokens.words if any(letter.isalnum() for letter in word)]
+    if missing := sorted(wanted.difference(spoken)):
+        raise ModelError(
+            f"the prompt has no word {', '.join(map(repr, missing))}",
+            f"its words: {', '.join(dict.fromkeys(spoken)) or 'none'}",
+        )
+    chosen = [
+        number
+        for number, word in enumerate(tokens.words)
+        if word in (wanted or spoken) and word in spoken
+    ]
+    maps = [attention.maps[:, tokens.places(number)].sum(1) for number in chosen]
+    batch, _, *size = attention.maps.shape
+    stacked = torch.stack(maps, dim=1) if maps else torch.zeros(batch, 0, *size)
+    return [tokens.words[number] for number in chosen], stacked
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -123,6 +123,15 @@ class Conditioning:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """Where a prompt was looked at. `maps`: float32 [batch, tokens, h, w] in latent cells, the
+    prompt's chunks one behind the other; over the tokens of a cell they sum to 1.
+    """
+
+    maps: Tensor
+
+
+@dataclass(frozen=True)
 class Betas:
     """The noise a model was trained with: `count` betas from `start` to `end`, `kind` as diffusers
     names them.
