@@ -56,14 +56,23 @@ def build(width: int = 64, layers: int = 4) -> Any:
     )
     make: Any = DPTForDepthEstimation
     network = make(config)
-    for part in (*network.neck.modules(), *network.head.modules()):
-        if isinstance(part, nn.Conv2d):  # the usual start is for pretrained networks: far too small
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-    last = network.head.head[-2]
-    with torch.no_grad():  # what is below 0 is cut off, and would learn nothing
-        last.weight.mul_(0.5)
-        last.bias.fill_(1.0)
+    _start(network)
     return network
+
+
+def _start(network: Any) -> None:
+    """Weights to learn from: transformers' own are for networks that go on from trained ones, and
+    far too small.
+    """
+    for name, part in (*network.neck.named_modules(), *network.head.named_modules()):
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            if name.endswith("convolution2"):  # residual units add nothing at first
+                nn.init.zeros_(part.weight)
+    last = network.head.head[-2]
+    with torch.no_grad():  # a little above 0, for what is below is cut off, and would learn nothing
+        last.weight.mul_(0.1)
+        last.bias.fill_(0.2)
 
 
 def train(config: Config, out: Path, progress: Progress, stop_at: int | None = None) -> Any:

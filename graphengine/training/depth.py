@@ -77,8 +77,10 @@ class Recipe:
     `batch`: pictures a step. `rate`: the peak learning rate, reached after `warmup` steps and then
     lowered along half a cosine. `ema`: decay of the running average, which is what is kept in the
     end. `trim`: the share of pixels, those farthest off, that is left out: 0.2 where the depth is
-    measured and partly wrong, 0 where it is exact. `slopes`: the weight of the slopes. `grain`: the
-    most noise that is put on a picture, standard deviation.
+    measured and partly wrong, 0 where it is exact. `slopes`: the weight of the slopes. `anchor`:
+    the weight of the distance in the data's own unit; the rest doesn't mind how large all answers
+    are, and they would grow beyond measure. `grain`: the most noise that is put on a picture,
+    standard deviation.
     """
 
     batch: int = 16
@@ -88,6 +90,7 @@ class Recipe:
     ema: float = 0.998
     trim: float = 0.0
     slopes: float = 0.5
+    anchor: float = 0.2
     grain: float = 0.03
 
 
@@ -159,7 +162,9 @@ def train_depth(
         with loop.autocast(device):
             answer = network(pixels).predicted_depth
         fitted = F.interpolate(answer.float()[:, None], near.shape[1:], mode="bilinear")[:, 0]
-        loss = depth_loss(fitted, near.to(device), recipe.trim, recipe.slopes)
+        wanted = near.to(device)
+        loss = depth_loss(fitted, wanted, recipe.trim, recipe.slopes)
+        loss = loss + recipe.anchor * (fitted - wanted).abs().mean()
         warmup = min(recipe.warmup, max(1, run.steps // 4))
         rate = loop.cosine(step, run.steps, recipe.rate, warmup, recipe.floor)
         loop.descend(optimizer, loss, rate)
