@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from graphengine.diffusion.conditioning import limit_to_range as limit_to_range
     from graphengine.diffusion.conditioning import set_strength as set_strength
     from graphengine.diffusion.conditioning import zero_out as zero_out
+    from graphengine.diffusion.denoiser import guide as guide
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
     from graphengine.diffusion.denoiser import predictor as predictor
@@ -188,7 +189,7 @@ _HOMES = {
         "solid_mask",
         "threshold_mask",
     ),
-    "denoiser": ("guided", "masked", "predictor"),
+    "denoiser": ("guide", "guided", "masked", "predictor"),
     "images": ("mask_from_image", "png_bytes", "read_image", "resize", "to_pillow"),
     "generation": ("ksampler",),
     "latent_batches": ("join_latents", "repeat_latents", "seed_noise", "select_latents"),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from graphengine.diffusion.samplers import Denoiser
+from graphengine.diffusion.samplers import Denoiser, GuidedDenoiser, ask
 from graphengine.diffusion.schedules import NoiseTable
 from graphengine.errors import ModelError
 
@@ -87,25 +87,44 @@ def joined(network: Network, extra: Tensor) -> Network:
 
 def guided(
     predict: Predict, positive: Tensor, negative: Tensor, cfg: float, together: bool = True
-) -> Denoiser:
+) -> GuidedDenoiser:
     """Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598): D = Dn + (Dp - Dn) * cfg.
 
-    `positive`, `negative`: [1, tokens, width]. At cfg 1 the negative side is not asked. `together`:
-    both sides in one call of the network where their lengths allow, else one after the other, which
+    `positive`, `negative`: [1, tokens, width]. At cfg 1 the negative side is not asked, unless a
+    sampler needs its own answer (those named cfg_pp). `together`: both sides in one call of the network where their lengths allow, else one after the other, which
     takes less memory.
     """
-    if math.isclose(cfg, 1.0, rel_tol=1e-9):
-        return lambda x, sigma: predict(x, sigma, positive)
     pair = same_length(negative, positive) if together else None
+    alone = math.isclose(cfg, 1.0, rel_tol=1e-9)
 
-    def denoise(x: Tensor, sigma: float) -> Tensor:
+    def answer(x: Tensor, sigma: float, wants_unguided: bool) -> tuple[Tensor, Tensor | None]:
+        if alone and not wants_unguided:
+            return predict(x, sigma, positive), None
         if pair is not None:
             away, towards = predict(x, sigma, pair).chunk(2)
         else:
             away, towards = predict(x, sigma, negative), predict(x, sigma, positive)
-        return away + (towards - away) * cfg
+        return towards if alone else away + (towards - away) * cfg, away
 
-    return denoise
+    return GuidedDenoiser(answer)
+
+
+def guide(positive: Denoiser, negative: Denoiser, cfg: float) -> GuidedDenoiser:
+    """Classifier-free guidance (arXiv:2207.12598) between two denoisers, the conditional and the
+    unconditional model: D = Dn + (Dp - Dn) * cfg.
+
+    What comes out is a denoiser for `sample`, and the only kind that the cfg_pp samplers take: they
+    need the negative side's own answer too. At cfg 1 nobody else asks the negative side.
+    """
+    alone = math.isclose(cfg, 1.0, rel_tol=1e-9)
+
+    def answer(x: Tensor, sigma: float, wants_unguided: bool) -> tuple[Tensor, Tensor | None]:
+        if alone and not wants_unguided:
+            return positive(x, sigma), None
+        away, towards = negative(x, sigma), positive(x, sigma)
+        return towards if alone else away + (towards - away) * cfg, away
+
+    return GuidedDenoiser(answer)
 
 
 def same_length(one: Tensor, other: Tensor) -> Tensor | None:
@@ -121,15 +140,19 @@ def same_length(one: Tensor, other: Tensor) -> Tensor | None:
     return torch.cat([one.repeat(1, repeats[0], 1), other.repeat(1, repeats[1], 1)])
 
 
-def masked(denoise: Denoiser, latent: Tensor, noise: Tensor, mask: Tensor) -> Denoiser:
+def masked(
+    denoise: Denoiser, latent: Tensor, noise: Tensor, mask: Tensor
+) -> GuidedDenoiser:
     """Sample where `mask` is 1 and keep `latent` where it is 0; between, mix.
 
     Before each call the kept part is given the noise of the level, after it the clean latent
-    itself. All [1, channels or 1, h, w].
+    itself. All [1, channels or 1, h, w]. The answer without guidance, if one is wanted, is the
+    model's own.
     """
 
-    def inner(x: Tensor, sigma: float) -> Tensor:
+    def answer(x: Tensor, sigma: float, wants_unguided: bool) -> tuple[Tensor, Tensor | None]:
         x = x * mask + (latent + noise * sigma) * (1 - mask)
-        return denoise(x, sigma) * mask + latent * (1 - mask)
+        clean, unguided = ask(denoise, x, sigma, wants_unguided)
+        return clean * mask + latent * (1 - mask), unguided
 
-    return inner
+    return GuidedDenoiser(answer)

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from graphengine.diffusion.denoiser import masked
-from graphengine.diffusion.noise import start_noise, step_noise, step_noise_of_batch
-from graphengine.diffusion.samplers import FRESH_MASK_NOISE, SAMPLERS, Denoiser, History
+from graphengine.diffusion.noise import SEEDS, start_noise
+from graphengine.diffusion.samplers import Denoiser, History, Noise, both, sampler_named
+from graphengine.diffusion.schedules import NoiseTable, noise_table
+from graphengine.diffusion.step_noise import StepNoise
 from graphengine.errors import ModelError
 from graphengine.resource import Progress
 
@@ -34,10 +36,12 @@ def sample(
     sampler: str,
     seed: int | Sequence[int],
     sigma_max: float,
+    table: NoiseTable | None = None,
     noise_index: Sequence[int] | None = None,
     noise_mask: Tensor | None = None,
     add_noise: bool = True,
     from_noise: bool = False,
+    step_seed: int | Sequence[int] | None = None,
     step_noise_from: Literal["item", "batch"] = "item",
     progress: Progress | None = None,
     preview: Preview | None = None,
@@ -46,7 +50,7 @@ def sample(
     """Noise a batch of latents and denoise it along `sigmas`. The only model it needs is `denoise`:
 
         table = noise_table()                  # Stable Diffusion's 1000 levels
-        sigmas = levels(table, "karras", 20)   # 21 falling levels, the last is 0
+        sigmas = levels(table, "karras", 20, sampler="dpmpp_2m")  # 21 falling levels, the last is 0
 
         def denoise(x, sigma):                 # exact, for data that are normal with variance 1
             return x / (1 + sigma**2)
@@ -55,42 +59,71 @@ def sample(
                       sigma_max=table.sigma_max)
 
     `denoise(x, sigma)` answers the clean latent in x [1, channels, h, w], float32, at noise level
-    sigma, a float; one for all, or a list with one for each item. `latent`: float32 [batch,
-    channels, h, w], in the model's numbers; zeros to start from noise alone. Every item of the
-    batch is run by itself: a network's last bits change with the size of a batch, and an item shall
-    be the same wherever it stands. (They change with the number of CPU threads too; that is for the
-    caller to keep.)
+    sigma, a float; one for all, or a list with one for each item. With guidance it is made of two:
+    `guide(positive, negative, cfg)`. Samplers named cfg_pp take only such a one, since they need
+    the negative side's own answer. A network that predicts noise or velocity for a whole timestep
+    becomes a denoiser by `predictor`.
+
+    `latent`: float32 [batch, channels, h, w], in the model's numbers (times the scale factor of its
+    VAE, and so is the result); zeros to start from noise alone. Every item of the batch is run by
+    itself: a network's last bits change with the size of a batch, and an item shall be the same
+    wherever it stands. (They change with the number of CPU threads too; that is for the caller to
+    keep.)
+
+    `sampler`: a name of `SAMPLERS`. `sigmas`: falling, from `levels(table, schedule, steps, denoise,
+    sampler=sampler)` or your own. A part of a run is a part of the list: sigmas[:9] leaves its
+    noise in the result, [*sigmas[:8], 0] stops there and removes it, sigmas[8:] with
+    `add_noise=False` goes on. One step into 0 is the clean latent for every sampler. dpm_fast and
+    dpm_adaptive take from a list its ends and its length (dpm_adaptive its ends only), and stop at
+    the last level above 0; uni_pc and uni_pc_bh2 stop at 0.001. dpm_adaptive's steps are those that
+    an item needs by itself, not its batch.
 
     `sigma_max`: the largest level of the model. A run that starts there begins with
     latent + noise * sqrt(1 + sigma^2), or, with `from_noise`, the noise alone; any other with
-    latent + noise * sigma. `seed`: one for all or one for each item. `noise_index`: the number of
-    each item's noise, its position if not given. `noise_mask`: [1 or batch, height, width], any
-    resolution; 1 is sampled, 0 keeps the latent. `add_noise=False` starts from the latent as it is
-    (the rest of a run that was cut in two). `step_noise_from`: "item" gives each item its own
-    stream for the noise that ancestral samplers add; "batch" draws it for the whole batch at once,
-    as some other tools do, and then an item depends on the size of its batch. `watch` is told every
-    step of every item, one item after the other.
+    latent + noise * sigma. `table`: the model's levels, Stable Diffusion's if not given; only
+    sa_solver looks at them. `noise_mask`: [1 or batch, height, width], any resolution; 1 is
+    sampled, 0 keeps the latent.
 
-    Returns the result, [batch, channels, h, w]; with fewer than two levels the latent itself.
-    Raises `ModelError` when the model answers NaN or infinity, `Cancelled` out of `progress`,
-    `KeyError` for an unknown sampler.
+    Noise is drawn on the CPU, whatever the device. `seed`, 0 to 2^64 - 1: one for all or one for
+    each item. `noise_index`: the number of each item's noise, its position if not given.
+    `add_noise=False` starts from the latent as it is. What a sampler adds itself is independent
+    draws or, for the dpmpp_*sde samplers, the ways of one Brownian path from the largest level to
+    the smallest above 0; `SAMPLERS[name].noise` says which. Its seed is `step_seed`, or `seed`
+    again (then the first draw is the start noise once more; some versions of other tools take
+    seed + 1). `step_noise_from`: "item" gives each item its own stream of that; "batch" draws it
+    for the whole batch at once, as other tools do, and then an item depends on the size of its
+    batch. Item 0 of a batch of one is the same with both.
+
+    `watch` is told every step of every item, one item after the other. Returns the result, [batch,
+    channels, h, w]; with fewer than two levels the latent itself. Raises `ModelError` for an
+    unknown sampler, levels that don't fall, a seed out of range, a denoiser without what the sampler
+    needs, and when the model answers NaN or infinity; `Cancelled` out of `progress`.
     """
-    step = SAMPLERS[sampler]
+    chosen = sampler_named(sampler)
+    check_falling(sigmas)
     if len(sigmas) < 2 or not len(latent):
         return latent
     progress = progress or Progress()
     batch, shape = len(latent), latent.shape[1:]
     indices = list(range(batch)) if noise_index is None else list(noise_index)
     seeds = [seed] * batch if isinstance(seed, int) else list(seed)
+    given = seeds if step_seed is None else step_seed
+    step_seeds = [given] * batch if isinstance(given, int) else list(given)
     denoisers = [denoise] * batch if callable(denoise) else list(denoise)
-    for given, what in ((indices, "noise indices"), (seeds, "seeds"), (denoisers, "denoisers")):
-        if len(given) != batch:
-            raise ValueError(f"{len(given)} {what} for a batch of {batch}")
+    for each, what in (
+        (indices, "noise indices"),
+        (seeds, "seeds"),
+        (step_seeds, "seeds for steps"),
+        (denoisers, "denoisers"),
+    ):
+        if len(each) != batch:
+            raise ValueError(f"{len(each)} {what} for a batch of {batch}")
     noise = noise_of(seeds, shape, indices).to(latent) if add_noise else torch.zeros_like(latent)
     if noise_mask is not None:
         keep_noise = noise
-        if sampler in FRESH_MASK_NOISE:
-            keep_noise = noise_of([own + 1 for own in seeds], shape, indices).to(latent)
+        if chosen.fresh_mask_noise:
+            others = [(own + 1) % SEEDS for own in seeds]
+            keep_noise = noise_of(others, shape, indices).to(latent)
         fitted = fit_mask(noise_mask, latent)
         items = [slice(place, place + 1) for place in range(batch)]
         denoisers = [
@@ -100,25 +133,38 @@ def sample(
     start = latent + noise * start_scale(sigmas[0], sigma_max)
     if from_noise and add_noise and is_full(sigmas[0], sigma_max):
         start = noise * start_scale(sigmas[0], sigma_max)
-    steps = len(sigmas) - 1
-    clock = _Clock(progress, batch * steps, preview)
+    stages = chosen.plan(list(sigmas), table or noise_table())
+    clock = _Clock(progress, batch * len(stages), preview)
     results = []
     for place, index in enumerate(indices):
-        if step_noise_from == "item":
-            stream = step_noise(seeds[place], shape, index)
-        else:
-            stream = step_noise_of_batch(seeds[place], shape, place, batch)
+        drawn = StepNoise(chosen.noise, step_seeds[place], shape, sigmas)
+        stream = drawn.of_item(index) if step_noise_from == "item" else drawn.of_batch(place, batch)
         x = start[place : place + 1]
         history: History = ()
-        for i in range(steps):
-            watched = _Watched(denoisers[place], i, steps)
+        for i, stage in enumerate(stages):
+            watched = _Watched(denoisers[place], i, len(stages))
             noisy = x
-            x, history = step(watched, x, sigmas[i], sigmas[i + 1], history, _draw(stream, x))
+            level, level_next = stage.sigma, stage.sigma_next
+            x, history = stage.step(watched, x, level, level_next, history, _like(stream, x))
             if watch is not None and watched.first is not None:
-                watch(i, sigmas[i], noisy, watched.first)
-            clock.tick(sigmas[i], watched.clean)
+                watch(i, level, noisy, watched.first)
+            clock.tick(level, watched.clean)
         results.append(x)
     return torch.cat(results)
+
+
+def check_falling(sigmas: Sequence[float]) -> None:
+    """Raises `ModelError` naming the first place where levels don't fall, or one is no level."""
+    for place, sigma in enumerate(sigmas):
+        if not (math.isfinite(sigma) and sigma >= 0):
+            raise ModelError(
+                f"noise level {place} is {sigma}", "levels are finite and not below 0"
+            )
+        if place and sigma >= sigmas[place - 1]:
+            raise ModelError(
+                f"noise level {place} is {sigma:.6g} after {sigmas[place - 1]:.6g}",
+                "levels have to fall from each to the next",
+            )
 
 
 def noise_of(seeds: Sequence[int], shape: Sequence[int], indices: Sequence[int]) -> Tensor:
@@ -155,8 +201,8 @@ def fit_mask(mask: Tensor, latent: Tensor) -> Tensor:
     return fitted.expand(len(latent), 1, *latent.shape[2:])
 
 
-def _draw(stream: Iterator[Tensor], like: Tensor) -> Callable[[], Tensor]:
-    return lambda: next(stream).to(like)
+def _like(stream: Noise, like: Tensor) -> Noise:
+    return lambda sigma, sigma_next: stream(sigma, sigma_next).to(like)
 
 
 class _Watched:
@@ -170,15 +216,23 @@ class _Watched:
         self.clean: Tensor | None = None
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        self.clean = self.denoise(x, sigma)
-        if not bool(torch.isfinite(self.clean).all()):
+        return self._seen(self.denoise(x, sigma), sigma)
+
+    def both(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        """With guidance and without, for samplers that need the two."""
+        clean, unguided = both(self.denoise, x, sigma)
+        return self._seen(clean, sigma), unguided
+
+    def _seen(self, clean: Tensor, sigma: float) -> Tensor:
+        if not bool(torch.isfinite(clean).all()):
             raise ModelError(
                 f"the model answered NaN or infinity at step {self.step + 1} of {self.steps} "
                 f"(sigma {sigma:.4g})",
                 "run it in float32 (GRAPHENGINE_DTYPE=float32); if it still happens the weights are damaged or of another kind",
             )
-        self.first = self.clean if self.first is None else self.first
-        return self.clean
+        self.clean = clean
+        self.first = clean if self.first is None else self.first
+        return clean
 
 
 class _Clock:

@@ -1,7 +1,7 @@
 """Noise levels: the table a model was trained with, and the levels that a run steps through.
 
-A schedule is a function `(table, steps) -> levels`: falling, `steps` of them and then 0. Adding one
-is one function and one line in `SCHEDULES`. Levels are the standard deviation sigma of the noise,
+A schedule is a function `(table, steps) -> levels`: falling, `steps` of them (some have a few more
+or fewer, and say so) and then 0. Adding one is one function and one line in `SCHEDULES`. Levels are the standard deviation sigma of the noise,
 as Python floats, where the signal has scale 1 (Karras et al. 2022, arXiv:2206.00364).
 This module imports without torch.
 """
@@ -17,8 +17,9 @@ from itertools import accumulate
 from operator import mul
 from typing import TYPE_CHECKING
 
+from graphengine.diffusion.samplers import sampler_named
 from graphengine.diffusion.types import Betas
-from graphengine.errors import ModelError
+from graphengine.errors import ModelError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 class NoiseTable:
     """The noise levels of the trained timesteps, rising: `sigmas[t]` belongs to timestep t.
 
-    `single` is the same table in single precision, as diffusers computes it. It differs by up to
-    1e-5 (relative); published lists come from it.
+    They are those of `exact`, rounded to single precision as the field keeps them. `single` is the
+    same table computed in single precision, as diffusers does it: it differs by up to 1e-5
+    (relative), and published lists come from it.
     """
 
     sigmas: tuple[float, ...]
+    exact: tuple[float, ...]
     single: tuple[float, ...]
 
     @property
@@ -52,7 +55,7 @@ class NoiseTable:
     def _logs(self) -> Tensor:
         import torch
 
-        return torch.tensor(self.sigmas).log()
+        return torch.tensor(self.exact, dtype=torch.float64).log().float()
 
     def timestep(self, sigma: float) -> int:
         """The whole timestep whose level is nearest to `sigma` in the logarithm.
@@ -90,7 +93,8 @@ def noise_table(betas: Betas = Betas()) -> NoiseTable:  # noqa: B008 - frozen
     `scaled_linear` takes the square roots of the betas evenly, `linear` the betas. Raises
     `ModelError` for other kinds.
     """
-    return NoiseTable(_sigmas(betas, float), _sigmas(betas, _single))
+    exact = _sigmas(betas, float)
+    return NoiseTable(tuple(map(_single, exact)), exact, _sigmas(betas, _single))
 
 
 def _sigmas(betas: Betas, rounded: Callable[[float], float]) -> tuple[float, ...]:
@@ -131,45 +135,139 @@ def linear(table: NoiseTable, steps: int) -> list[float]:
     return [*(table.sigma_linear(t) for t in linspace(table.last, 0, steps)), 0.0]
 
 
+def sgm_uniform(table: NoiseTable, steps: int) -> list[float]:
+    """Timesteps evenly from last to first, the first left out: "trailing" in Lin et al. 2023
+    (arXiv:2305.08891), as Stability's models are sampled.
+    """
+    import torch
+
+    return [*map(table.sigma, torch.linspace(table.last, 0, steps + 1).tolist()[:-1]), 0.0]
+
+
 def simple(table: NoiseTable, steps: int) -> list[float]:
-    """Entries of the table itself, evenly from the last."""
+    """Entries of the table itself, evenly from the last; no more of them than it has."""
     stride = len(table.sigmas) / steps
-    return [*(table.sigmas[table.last - int(i * stride)] for i in range(steps)), 0.0]
+    return _looked_up(table, [table.last - int(i * stride) for i in range(steps)])
+
+
+def ddim_uniform(table: NoiseTable, steps: int) -> list[float]:
+    """Every k-th entry of the table from the second on, with k = entries // steps: DDIM's spacing
+    (Song et al. 2020, arXiv:2010.02502). Where the division leaves a rest there can be more levels
+    than steps; the last trained level is not among them.
+    """
+    stride = max(len(table.sigmas) // steps, 1)
+    return _looked_up(table, [*range(1, len(table.sigmas), stride)][::-1] or [table.last])
+
+
+def beta(table: NoiseTable, steps: int, alpha: float = 0.6) -> list[float]:
+    """Timesteps at even quantiles of Beta(0.6, 0.6), so denser at both ends: Lee et al. 2024
+    (arXiv:2407.12173). Whole timesteps; repeated ones count once, so many steps give fewer levels.
+    """
+    from scipy.special import betaincinv
+
+    shares = [float(betaincinv(alpha, alpha, 1 - i / steps)) for i in range(steps)]
+    return _looked_up(table, [round(share * table.last) for share in shares])
+
+
+def _looked_up(table: NoiseTable, timesteps: list[int]) -> list[float]:
+    """The levels of falling timesteps, each once, and 0."""
+    return [*(table.sigmas[timestep] for timestep in dict.fromkeys(timesteps)), 0.0]
+
+
+def linear_quadratic(table: NoiseTable, steps: int, slope: float = 0.025) -> list[float]:
+    """Small even steps for the first half, then growing ones: Polyak et al. 2024
+    (arXiv:2410.13720), section 3.4.2. `slope`: how far a whole run of even steps would come.
+    """
+    even = steps // 2
+    if not even:
+        return [table.sigma_max, 0.0]
+    rest, gap = steps - even, even - slope * steps
+    square = gap / (even * rest**2)
+    line = slope / even - 2 * gap / rest**2
+    falls = [
+        slope * i / even if i < even else square * i**2 + line * i + square * even**2
+        for i in range(steps)
+    ]
+    return [*((1 - fall) * table.sigma_max for fall in falls), 0.0]
 
 
 def karras(table: NoiseTable, steps: int, rho: float = 7.0) -> list[float]:
     """Evenly in sigma^(1/rho), denser at low noise: Karras et al. 2022, equation 5."""
-    roots = linspace(table.sigma_max ** (1 / rho), table.sigma_min ** (1 / rho), steps)
-    return [*(root**rho for root in roots), 0.0]
+    import torch
+
+    high, low = table.sigma_max ** (1 / rho), table.sigma_min ** (1 / rho)
+    sigmas: list[float] = ((high + torch.linspace(0, 1, steps) * (low - high)) ** rho).tolist()
+    return [*sigmas, 0.0]
 
 
 def exponential(table: NoiseTable, steps: int) -> list[float]:
     """Evenly in log sigma."""
-    logs = linspace(math.log(table.sigma_max), math.log(table.sigma_min), steps)
-    return [*(math.exp(log) for log in logs), 0.0]
+    import torch
+
+    ends = math.log(table.sigma_max), math.log(table.sigma_min)
+    sigmas: list[float] = torch.linspace(*ends, steps).exp().tolist()
+    return [*sigmas, 0.0]
+
+
+def kl_optimal(table: NoiseTable, steps: int) -> list[float]:
+    """Evenly in the angle arctan(sigma), which bounds the Kullback-Leibler divergence: Sabour et al.
+    2024 (arXiv:2404.14507), equation 17. One step starts at the largest level.
+    """
+    import torch
+
+    share = torch.arange(steps) / max(steps - 1, 1)
+    angles = share * math.atan(table.sigma_min) + (1 - share) * math.atan(table.sigma_max)
+    sigmas: list[float] = (angles.sin() / angles.cos()).tolist()
+    return [*sigmas, 0.0]
 
 
 Schedule = Callable[[NoiseTable, int], list[float]]
 SCHEDULES: dict[str, Schedule] = {
     "normal": normal,
     "karras": karras,
-    "simple": simple,
     "exponential": exponential,
+    "sgm_uniform": sgm_uniform,
+    "simple": simple,
+    "ddim_uniform": ddim_uniform,
+    "beta": beta,
+    "linear_quadratic": linear_quadratic,
+    "kl_optimal": kl_optimal,
     "linear": linear,
 }
 
 
-def levels(table: NoiseTable, schedule: str, steps: int, denoise: float = 1.0) -> list[float]:
-    """The noise levels of one run: at most `steps` steps, ending in 0.
+def levels(
+    table: NoiseTable,
+    schedule: str,
+    steps: int,
+    denoise: float = 1.0,
+    *,
+    sampler: str | None = None,
+) -> list[float]:
+    """The noise levels of one run, falling and ending in 0: `steps` steps, or as many as the
+    schedule makes of it.
 
-    `denoise` below 1 starts at less noise, so that something of the latent stays: the end of a
-    longer list is taken. At 0 or below there is nothing to do and the list is empty. Raises
-    `KeyError` for an unknown schedule and `ValueError` for less than one step.
+    `sampler`: the name of the sampler that will go down them. A few (dpm_2, dpm_2_ancestral, uni_pc,
+    uni_pc_bh2) take the list for one step more without its last level above 0, so always say which
+    one it is; without a name nothing is dropped. `denoise` below 1 starts at less noise, so that
+    something of the latent stays: the end of the list for int(steps / denoise) steps is taken. At 0
+    or below there is nothing to do and the list is empty.
+
+    One step is [largest level, 0] for every schedule but ddim_uniform, which is [table.sigmas[1], 0],
+    or the level halfway for a sampler that drops one. Raises `ModelError` for less than one step and
+    for an unknown schedule or sampler.
     """
     if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+        raise ModelError(f"{steps} steps", "take at least 1, or denoise 0 to change nothing")
+    chosen = SCHEDULES.get(schedule)
+    if chosen is None:
+        hint = nearest(schedule, SCHEDULES) or f"known: {', '.join(SCHEDULES)}"
+        raise ModelError(f"there is no schedule {schedule!r}", hint)
+    drops_a_level = sampler is not None and sampler_named(sampler).drops_a_level
     if denoise <= 0:
         return []
-    if denoise > 0.9999:
-        return SCHEDULES[schedule](table, steps)
-    return SCHEDULES[schedule](table, int(steps / denoise))[-(steps + 1) :]
+    total = steps if denoise > 0.9999 else int(steps / denoise)
+    sigmas = chosen(table, total + drops_a_level)
+    if drops_a_level and len(sigmas) > 2:
+        sigmas = [*sigmas[:-2], 0.0]
+    return sigmas if denoise > 0.9999 else sigmas[-(steps + 1) :]
