@@ -58,20 +58,21 @@ class DepthSet:
             raise ModelError(f"{len(self)} pictures, but depth of {len(self.inverse_depth)}")
 
 
-def depth_set(dataset: Dataset, progress: Progress | None = None) -> DepthSet:
-    """A data set in main memory, its depth in half precision. Raises `ModelError` if nobody knows
-    its depth.
+def depth_set(dataset: Dataset, chosen: range, progress: Progress | None = None) -> DepthSet:
+    """Some pictures of a data set in main memory, their depth in half precision. Raises
+    `ModelError` if nobody knows it.
     """
     pictures, near = [], []
-    for part in dataset.parts(64):
-        (progress or Progress()).report(part.start, len(dataset), note="reading pictures")
+    for start in range(chosen.start, chosen.stop, 64):
+        part = range(start, min(start + 64, chosen.stop))
+        (progress or Progress()).report(start, chosen.stop, note="reading pictures")
         near.append(dataset.depth(part).to(torch.float16).numpy())
         pictures.append((dataset.pictures(part) * 255).round().to(torch.uint8).numpy())
     return DepthSet(np.concatenate(pictures), np.concatenate(near))
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DepthRecipe:
     """How a depth network is taught.
 
     `batch`: pictures a step. `rate`: the peak learning rate, reached after `warmup` steps and then
@@ -85,7 +86,7 @@ class Recipe:
 
     batch: int = 16
     rate: float = 1e-3
-    warmup: int = 50
+    warmup: int = 100
     floor: float = 0.01
     ema: float = 0.998
     trim: float = 0.0
@@ -127,15 +128,33 @@ def slope_loss(off: Tensor, scales: int = 4) -> Tensor:
     return total
 
 
+def agreement(one: Tensor, other: Tensor) -> Tensor:
+    """How well two maps [b, h, w] agree on what is nearer than what, [b]: 1 perfectly, 0 not at
+    all (Spearman's rank correlation; equal values share the mean of their ranks).
+    """
+    ranks = [torch.stack([_ranks(item) for item in maps.flatten(1)]) for maps in (one, other)]
+    left, right = (rank - rank.mean(1, keepdim=True) for rank in ranks)
+    lengths = left.norm(dim=1) * right.norm(dim=1)
+    agreed: Tensor = (left * right).sum(1) / lengths.clamp_min(1e-12)
+    return agreed
+
+
+def _ranks(values: Tensor) -> Tensor:
+    _, places, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2).double()[places]
+    return ranks
+
+
 def train_depth(
     network: Any,
     data: DepthSet,
     preprocessing: Preprocessing,
-    recipe: Recipe,
+    recipe: DepthRecipe,
     run: loop.Run,
     *,
     progress: Progress | None = None,
     after: Callable[[int, Any], None] | None = None,
+    preview: Callable[[], Any] | None = None,
 ) -> tuple[Any, loop.Losses]:
     """Teaches a `DPTForDepthEstimation` on its device; gives the averaged network and all losses.
 
@@ -177,5 +196,6 @@ def train_depth(
         step_fn,
         progress=progress,
         after=None if after is None else lambda step: after(step, average.model),
+        preview=preview,
     )
     return average.model, losses
