@@ -33,9 +33,10 @@ def attention_figure(
 
     `picture` [1, H, W, 3]. `maps` [words, h, w] of any resolution: the share of attention that a
     word got in each cell. Each map runs over all colours, from its least to its most; the number
-    under it is its mean over the picture. Raises `GraphEngineError` for no words, or too few maps.
+    under it is its mean over the picture. Without words there is the picture only. Raises
+    `GraphEngineError` unless there is a map for each word.
     """
-    if not words or len(words) != len(maps):
+    if len(words) != len(maps):
         raise GraphEngineError(
             f"there are {len(maps)} maps for {len(words)} words", "give one map for each word"
         )
