@@ -11,7 +11,16 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from graphengine import Artifact, FileError, Files, Multiline, Progress, Seed, node, training
-from graphengine.diffusion import Checkpoint, Image, Memory, Model, TextEncoder, Vae, with_lora
+from graphengine.diffusion import (
+    Checkpoint,
+    DepthEstimator,
+    Image,
+    Memory,
+    Model,
+    TextEncoder,
+    Vae,
+    with_lora,
+)
 from graphengine.training import Dataset, LatentSet
 
 Name = Annotated[
@@ -50,6 +59,15 @@ class TrainedVae(NamedTuple):
     """An autoencoder that was taught, what each step measured, and what is left of pictures."""
 
     vae: Vae
+    losses: dict[str, list[float]]
+    image: Image
+    files: list[Artifact]
+
+
+class TrainedDepth(NamedTuple):
+    """A depth model that was taught, what each step measured, and what it saw on the way."""
+
+    estimator: DepthEstimator
     losses: dict[str, list[float]]
     image: Image
     files: list[Artifact]
@@ -237,6 +255,52 @@ def vae(
     )
     kept = [_artifact(files, file) for file in sorted(folder.rglob("*")) if _is_weight(file)]
     return TrainedVae(taught.vae, taught.losses, taught.sheet, kept)
+
+
+@node(category="training", title="Train depth model", sink=True)
+def depth(
+    dataset: Dataset,
+    estimator: DepthEstimator | None = None,
+    name: Name = "my-depth",
+    width: Annotated[
+        int, Field(ge=16, le=1024, multiple_of=4, description="of a new one: how much it can learn")
+    ] = 64,
+    layers: Annotated[int, Field(ge=2, le=48, description="of a new one")] = 4,
+    steps: Steps = 300,
+    batch: Batch = 16,
+    rate: Rate = 2e-3,
+    trim: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of pixels left out, for depth that is partly wrong"),
+    ] = 0.0,
+    shown: Annotated[
+        int, Field(ge=1, le=32, description="pictures at the end of the set, not learnt from")
+    ] = 4,
+    every: Every = 50,
+    seed: Annotated[int, Seed(), Field(description="of everything that is left to chance")] = 0,
+    *,
+    memory: Memory,
+    files: Files,
+    progress: Progress,
+) -> TrainedDepth:
+    """Teach a network what is near and what is far in a picture: a new tiny MiDaS, or one that is
+    linked. The result is a folder in `depth` that "Load depth model" and transformers load.
+    """
+    folder = _free(files, "depth", name)
+    recipe = training.DepthRecipe(batch, rate, trim=trim)
+    lesson = training.DepthLesson(steps, width, layers, recipe, seed, every, shown)
+    taught = training.teach_depth(
+        dataset,
+        estimator,
+        lesson,
+        folder,
+        files.folder("output") / name,
+        memory=memory,
+        digest=files.digest,
+        progress=progress,
+    )
+    kept = [_artifact(files, file) for file in sorted(folder.rglob("*")) if _is_weight(file)]
+    return TrainedDepth(taught.estimator, taught.losses, taught.sheet, kept)
 
 
 @node(category="training", title="Loss curves")

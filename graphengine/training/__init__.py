@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from graphengine.training.datasets import depth_pictures as depth_pictures
     from graphengine.training.datasets import picture_set as picture_set
     from graphengine.training.datasets import read_folder as read_folder
+    from graphengine.training.depth import DepthRecipe as DepthRecipe
+    from graphengine.training.depth_teaching import DepthLesson as DepthLesson
+    from graphengine.training.depth_teaching import teach_depth as teach_depth
     from graphengine.training.examples import LatentSet as LatentSet
     from graphengine.training.latents import latent_set as latent_set
     from graphengine.training.lora import LoraShape as LoraShape
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "autoencoder": ("VaeRecipe", "teach_autoencoder"),
     "datasets": ("Dataset", "Folder", "depth_pictures", "picture_set", "read_folder"),
+    "depth": ("DepthRecipe",),
+    "depth_teaching": ("DepthLesson", "teach_depth"),
     "examples": ("LatentSet",),
     "latents": ("latent_set",),
     "lora": ("LoraShape",),
