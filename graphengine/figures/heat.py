@@ -13,8 +13,8 @@ from graphengine.errors import GraphEngineError
 from graphengine.figures import style
 from graphengine.figures.grid import labelled_grid
 
-COLUMNS = 5
-"""Pictures side by side, at most."""
+COLUMNS = (5, 6, 4)
+"""Pictures side by side: of these numbers the one that leaves fewest places empty."""
 
 VEIL = 0.85
 """How much of the colour is the map's; the rest is the picture in grey."""
@@ -43,9 +43,10 @@ def attention_figure(
     size = (int(picture.shape[1]), int(picture.shape[2]))
     heats = [heated(picture, stretched(one, size)) for one in maps]
     shares = [f"{word}\n{100 * float(one.mean()):.1f} %" for word, one in zip(words, maps)]
+    count = len(heats) + 1
     return labelled_grid(
         [picture[..., :3], *heats],
-        columns=columns or min(COLUMNS, len(heats) + 1),
+        columns=columns or min(count, min(COLUMNS, key=lambda many: -count % many)),
         title=title,
         note=note,
         captions=["the picture", *shares],
