@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from graphengine.diffusion.depth_loader import PROCESSOR, Preprocessing
+from graphengine.diffusion.weights import quiet
 from graphengine.postcard.config import Config
 from graphengine.postcard.data import render_depth, render_set
 from graphengine.postcard.world import SIZE
@@ -37,6 +38,7 @@ def export(network: Any, folder: Path) -> int:
     """Writes a depth model as transformers does, in half precision; the size of its weights in
     bytes.
     """
-    network.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    with quiet():
+        network.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     write_preprocessing(PREPROCESSING, folder / PROCESSOR)
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))

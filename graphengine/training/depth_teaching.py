@@ -24,7 +24,7 @@ from graphengine.diffusion.depth_loader import (
     load_depth_estimator,
 )
 from graphengine.diffusion.memory import Memory
-from graphengine.diffusion.weights import load_weights
+from graphengine.diffusion.weights import load_weights, quiet
 from graphengine.errors import ModelError
 from graphengine.resource import Progress
 from graphengine.training import loop
@@ -99,7 +99,8 @@ def teach_depth(
 
     def after(step: int, averaged: Any) -> None:
         snapshots.keep(step, depth_picture(seen(averaged, pictures, how)))
-        save_part(averaged, result)
+        with quiet():
+            save_part(averaged, result)
         write_preprocessing(how, result / PROCESSOR)
         write_json(result / TOLD, told)
 
