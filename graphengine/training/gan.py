@@ -44,7 +44,7 @@ class GanRecipe:
 
     batch: int = 32
     width: int = 16
-    rate: float = 5e-4
+    rate: float = 2e-3
     ema: float = 0.99
     looks: int = 5
     shown: int = 6
@@ -229,7 +229,7 @@ def draw_pictures(
     except RuntimeError as cause:
         raise ModelError(f"these weights are no GAN of {side} pixels a side: {cause}") from cause
     noise = start_noise(seed, (NOISE,), range(count))
-    return torch.cat([_shown(draw(network, some)) for some in noise.split(64)])
+    return torch.cat([_shown(draw(network, some)) for some in torch.split(noise, 64)])
 
 
 def pixels_of(dataset: Dataset) -> np.ndarray[Any, Any]:
