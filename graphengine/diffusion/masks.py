@@ -88,7 +88,7 @@ def grow_mask(mask: Tensor, pixels: int, tapered: bool = True) -> Tensor:
     `tapered` grows along a cross, so that corners become slanted; else along a square.
     """
     if pixels < 0:
-        return 1 - grow_mask(1 - mask, -pixels, tapered)
+        return -grow_mask(-mask, -pixels, tapered)
     planes = mask[:, None]
     if not tapered and pixels:
         for kernel in ((2 * pixels + 1, 1), (1, 2 * pixels + 1)):
