@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,7 @@ def test_help_shows_the_grid_and_the_params(cli: Run, shade: Path) -> None:
     assert "--x" in cli("grid", "--help").out
 
 
-def test_needs_a_file(cli: Run) -> None:
-    assert cli("grid", "-", "--x", "a=1").code == 2
+def test_needs_a_file(cli: Run, shade: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(shade.read_text()))
+    assert "can't be read from stdin" in cli("grid", "-", "--x", "shade=1").err
     assert "no FILE" in cli("grid", "--nope").err

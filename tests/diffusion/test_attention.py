@@ -94,7 +94,7 @@ class Network(nn.Module):
 
 def test_averages_over_calls_and_only_rows_of_our_text():
     ours = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
-    other = ours + 1
+    other = ours.flip(-1)
     even, tilted = torch.zeros(1, 4, 2), torch.zeros(1, 4, 2)
     tilted[..., 0] = math.sqrt(2) * math.log(3)
     network, recorder = Network(), Recorder(ours, (2, 2))
