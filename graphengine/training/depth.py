@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphengine.diffusion.depth import prepare
 from graphengine.diffusion.depth_loader import Preprocessing
@@ -158,7 +158,8 @@ def train_depth(
 ) -> tuple[Any, loop.Losses]:
     """Teaches a `DPTForDepthEstimation` on its device; gives the averaged network and all losses.
 
-    Pictures are turned left for right half of the time. `after(step, averaged)` is called at each
+    Pictures are turned left for right half of the time. While it learns, the network may answer
+    less than 0, which it cuts off afterwards. `after(step, averaged)` is called at each
     save. Raises `ModelError` for NaN or without data, `Cancelled` out of `progress`.
     """
     data.check()
@@ -166,6 +167,7 @@ def train_depth(
     network.train()
     optimizer = loop.adamw(network, recipe.rate)
     average = loop.Ema(network, recipe.ema)
+    cut, network.head.head[-1] = network.head.head[-1], nn.Identity()  # what is cut learns nothing
 
     def step_fn(step: int) -> dict[str, Tensor]:
         rng = loop.step_rng(run.seed, f"{run.name}-data", step)
@@ -190,12 +192,15 @@ def train_depth(
         average.update(network, step)
         return {"loss": loss.detach()}
 
-    losses = loop.train(
-        run,
-        {"model": network, "optimizer": optimizer, "average": average},
-        step_fn,
-        progress=progress,
-        after=None if after is None else lambda step: after(step, average.model),
-        preview=preview,
-    )
+    try:
+        losses = loop.train(
+            run,
+            {"model": network, "optimizer": optimizer, "average": average},
+            step_fn,
+            progress=progress,
+            after=None if after is None else lambda step: after(step, average.model),
+            preview=preview,
+        )
+    finally:
+        network.head.head[-1] = cut
     return average.model, losses
