@@ -56,7 +56,7 @@ def depth_examples(config: Config, vae: Any, disparity: Array, out: Path) -> Lat
     """Part of the training set, each picture with its exact inverse depth."""
     clean = latents(config, vae, out)[: len(disparity)]
     parts = [
-        depth_condition(torch.from_numpy(np.asarray(disparity[i : i + 256])), *clean.shape[2:])
+        depth_condition(torch.from_numpy(np.array(disparity[i : i + 256])), *clean.shape[2:])
         for i in range(0, len(disparity), 256)
     ]
     told = captions(config, len(clean))
