@@ -16,7 +16,7 @@ from graphengine.diffusion.memory import Memory, Remarks
 from graphengine.diffusion.previews import fit_colors, latent_picture
 from graphengine.diffusion.regions import Cells, Frame, PredictAt, conditioned, part_of
 from graphengine.diffusion.samplers import Denoiser
-from graphengine.diffusion.sampling import Preview, Watch, sample
+from graphengine.diffusion.sampling import Preview, Watch, noise_of, noised, sample
 from graphengine.diffusion.schedules import NoiseTable, levels, noise_table
 from graphengine.diffusion.types import Conditioning, Latent, Model, kind_of
 from graphengine.errors import ModelError
@@ -63,7 +63,8 @@ def ksampler(
     `add_noise=False`; two such runs give the same bits as one, if the sampler is euler or ddim.
     (dpmpp_2m and lms remember earlier steps and begin anew; heun gives the same bits too, and
     euler_ancestral draws the same step noise again, so give the second run another seed.) Where
-    no step is left to do the latent itself is the answer.
+    no step is left to do the latent itself is the answer, or, if noise is to be added and left
+    over, the latent at the level of `start_step`.
 
     `watch` is told every step, as in `sample`. Raises `ModelError` before any weights are loaded if
     text, latent and model don't go together.
@@ -71,11 +72,16 @@ def ksampler(
     check_fit(model, positive, negative, latent)
     table = noise_table(model.betas)
     sigmas = cut(levels(table, schedule, steps, denoise), start_step, end_step, leftover_noise)
-    if len(sigmas) < 2:
-        return latent
-    remarks = Remarks(progress or Progress())
     samples = to_model(model, latent.samples).float()
     count, _, height, width = samples.shape
+    seeds = [seed + offset for offset in latent.seed_offset or [0] * count]
+    if len(sigmas) < 2:
+        if not (sigmas and sigmas[0] > 0 and add_noise and leftover_noise):
+            return latent
+        noise = noise_of(seeds, samples.shape[1:], latent.noise_index or range(count))
+        start = noised(samples, noise, sigmas[0], table.sigma_max, from_noise)
+        return replace(latent, samples=from_model(model, start.double()))
+    remarks = Remarks(progress or Progress())
     working = height * width * BYTES_PER_CELL
     with memory.use(model, working=working, progress=remarks) as unet, torch.no_grad():
         weight = next(unet.parameters())
@@ -98,7 +104,7 @@ def ksampler(
             samples.to(weight.device),
             sigmas,
             sampler=sampler,
-            seed=[seed + offset for offset in latent.seed_offset or [0] * count],
+            seed=seeds,
             sigma_max=table.sigma_max,
             noise_index=latent.noise_index,
             noise_mask=latent.noise_mask,

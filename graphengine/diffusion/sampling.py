@@ -97,9 +97,7 @@ def sample(
             masked(own, latent[here], keep_noise[here], fitted[here])
             for own, here in zip(denoisers, items)
         ]
-    start = latent + noise * start_scale(sigmas[0], sigma_max)
-    if from_noise and add_noise and is_full(sigmas[0], sigma_max):
-        start = noise * start_scale(sigmas[0], sigma_max)
+    start = noised(latent, noise, sigmas[0], sigma_max, from_noise and add_noise)
     steps = len(sigmas) - 1
     clock = _Clock(progress, batch * steps, preview)
     results = []
@@ -127,6 +125,14 @@ def noise_of(seeds: Sequence[int], shape: Sequence[int], indices: Sequence[int])
         return start_noise(seeds[0], shape, indices)
     parts = [start_noise(seed, shape, [index]) for seed, index in zip(seeds, indices, strict=True)]
     return torch.cat(parts)
+
+
+def noised(
+    latent: Tensor, noise: Tensor, sigma: float, sigma_max: float, from_noise: bool
+) -> Tensor:
+    """A latent at the level where a run starts; with `from_noise` the noise alone at the largest."""
+    scaled = noise * start_scale(sigma, sigma_max)
+    return scaled if from_noise and is_full(sigma, sigma_max) else latent + scaled
 
 
 def is_full(sigma: float, sigma_max: float) -> bool:

@@ -55,9 +55,9 @@ def test_two_runs_are_the_same_bits_as_one(checkpoint, draw, sampler, scale):
     given = {"model": replace(checkpoint.model, latent_scale=scale), "sampler": sampler}
     empty = empty_latent(checkpoint.vae, 20, 28, 2)
     whole = draw(empty, **given)
-    for at in (1, 3, 5):
+    for at in (0, 1, 3, 5, 6):
         half = draw(empty, **given, end_step=at, leftover_noise=True)
-        assert half.samples.dtype == torch.float64
+        assert half.samples.dtype == (torch.float32 if at == 6 else torch.float64)
         rest = draw(half, **given, start_step=at, add_noise=False)
         assert rest.samples.dtype == torch.float32
         assert torch.equal(rest.samples, whole.samples)
