@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from graphengine import File, Files, Progress, diffusion, node
+from graphengine import File, Files, Progress, diffusion, figures, node
 from graphengine.diffusion import (
     DepthColours,
     DepthEstimator,
@@ -82,3 +82,23 @@ def condition(latent: Latent, depth: DepthMap) -> Latent:
     below 1 to keep some of its colours too. Ordinary models can't read depth.
     """
     return diffusion.condition_on_depth(latent, depth)
+
+
+@node(category="depth", title="Sheet of depth")
+def sheet(
+    image: Image,
+    depth: DepthMap,
+    drawn: list[Image],
+    prompts: list[str],
+    title: Annotated[str, Field(description="stands over everything")] = "",
+    note: Annotated[str, Field(description="stands under the title")] = "",
+    colours: DepthColours = "magma",
+) -> Image:
+    """Put a picture, its depth, and what was drawn to follow it side by side, with the prompts."""
+    pictures = [image[0], diffusion.depth_picture(depth, colours)[0]]
+    pictures += [picture for batch in drawn for picture in batch]
+    captions = ["picture", "its depth", *prompts]
+    each = (len(pictures) - 2) // max(1, len(prompts))
+    if each > 1:  # several pictures of each prompt
+        captions = captions[:2] + [prompt for prompt in prompts for _ in range(each)]
+    return figures.labelled_grid(pictures, title=title, note=note, captions=captions)

@@ -34,7 +34,7 @@ def train(
     dataset: Dataset,
     steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1500,
     batch: Annotated[int, Field(ge=2, le=1024, description="pictures a step")] = 32,
-    rate: Annotated[float, Field(gt=0, le=1, description="learning rate of both networks")] = 5e-4,
+    rate: Annotated[float, Field(gt=0, le=1, description="learning rate of both networks")] = 2e-3,
     width: Annotated[
         int, Field(ge=4, le=256, multiple_of=4, description="channels at full size")
     ] = 16,

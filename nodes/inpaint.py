@@ -21,10 +21,8 @@ def encode(
     ] = 6,
     under: Annotated[
         Under,
-        Field(
-            description="grey forgets what is under the mask; picture lets you change it a little"
-        ),
-    ] = "grey",
+        Field(description="what is encoded under the mask: the picture, or mid-grey"),
+    ] = "picture",
     tiling: Tiles = "auto",
     *,
     memory: Memory,
@@ -69,7 +67,7 @@ def paste(
     mask: Mask,
     soft: Annotated[
         int, Field(ge=0, le=256, description="pixels over which the mask's edge fades, inwards")
-    ] = 4,
+    ] = 8,
     restore: Annotated[
         bool, Field(description="off shows the painted picture as the model gave it")
     ] = True,

@@ -115,5 +115,5 @@ def sheet(
         missed[:most],
         columns=columns,
         title=f"{whole} of {len(pictures)} pictures show everything as asked",
-        note="" if len(pictures) <= most else f"the first {most} of them",
+        note="" if len(pictures) <= most else f"Here are the first {most}.",
     )

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from graphengine.cli import options as o
 from graphengine.cli.answer import Answer
-from graphengine.cli.grid import grid
 from graphengine.cli.interrupts import Interrupts
 from graphengine.cli.terminal import Terminal
 from graphengine.errors import Issue, WorkflowError
 
+if TYPE_CHECKING:
+    from graphengine.cli.perform import Opened
+    from graphengine.plan import Plan
+
 NAME = "graphengine"
+PlanOf = Callable[["Opened", o.Options, Sequence[str], str], "Plan"]
 FOR_PARAMS = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Options that a command does not know are the workflow's params, and are left over for `flags.parse_flags`."""
 
@@ -93,7 +97,7 @@ def run(
     The workflow's own params are flags too; they stand after FILE, and `graphengine run FILE --help` shows them. A param
     that is named like one of the options below is called --param-NAME.
     """
-    _with_workflow(context, run, locals())
+    with_workflow(context, run, locals())
 
 
 @app.command(context_settings=FOR_PARAMS, add_help_option=False)
@@ -118,10 +122,7 @@ def check(
 
     Takes what `run` takes, the workflow's params too. With --explain it tells what a run would do.
     """
-    _with_workflow(context, check, locals())
-
-
-app.command(context_settings=FOR_PARAMS, add_help_option=False)(grid)
+    with_workflow(context, check, locals())
 
 
 @app.command()
@@ -155,10 +156,16 @@ def nodes(
         catalogue.print_list(specs, session.terminal)
 
 
-def _with_workflow(
-    context: typer.Context, command: Callable[..., None], given: Mapping[str, Any]
+def with_workflow(
+    context: typer.Context,
+    command: Callable[..., None],
+    given: Mapping[str, Any],
+    plan_of: PlanOf | None = None,
 ) -> None:
-    """What `run` and `check` have in common: find the workflow, read its flags, plan, and answer."""
+    """What commands with a FILE have in common: find the workflow, read its flags, plan, and answer.
+
+    `plan_of`: what is planned, if not the workflow itself.
+    """
     from graphengine.cli import flags, perform
 
     session: Session = context.obj
@@ -191,7 +198,7 @@ def _with_workflow(
         return
     if not session.as_json:
         terminal.load_errors(opened.engine.registry.errors)
-    plan = perform.plan_of(opened, options, context.args, f"{name} {options.file}")
+    plan = (plan_of or perform.plan_of)(opened, options, context.args, f"{name} {options.file}")
     session.interrupts.check()
     if command is check:
         answer = perform.check(opened, plan, options, terminal, session.as_json)

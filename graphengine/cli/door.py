@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
+import graphengine.cli.grid  # noqa: F401 - a command in a module of its own
 from graphengine.cli.answer import Answer, invalid
 from graphengine.cli.commands import NAME, Session, app
 from graphengine.cli.interrupts import Interrupts

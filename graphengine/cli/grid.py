@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from graphengine.cli import options as o
+from graphengine.cli.commands import FOR_PARAMS, app, with_workflow
 from graphengine.errors import GraphEngineError, Issue, WorkflowError, nearest
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ Title = Annotated[
         help="Stands over the grid.  \\[default: the workflow's title]",
     ),
 ]
-OWN = ("x", "y", "output", "title")
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,7 @@ def read_axis(option: str, text: str) -> Axis:
     return Axis(param.strip().replace("-", "_"), values)
 
 
+@app.command(context_settings=FOR_PARAMS, add_help_option=False)
 def grid(
     context: typer.Context,
     file: o.File = None,
@@ -120,69 +120,42 @@ def grid(
     The other params of the workflow are flags, as with `run`. Every cell is kept in the cache by
     itself: a grid that was stopped goes on where it was, and a new value costs its own cells only.
     """
-    from graphengine.cli import flags, perform
-
     given = locals()
-    session = context.obj
-    known = [item.name for item in fields(o.Options) if given.get(item.name)]
-    options = o.Options(**{name: given[name] for name in known})
-    session.title = options.file
-    signature = inspect.signature(grid, eval_str=True)
-    fixed = [item for item in signature.parameters.values() if item.name != "context"]
-    if not options.file or options.file.startswith("-"):
-        if options.file == "" and not session.as_json:
-            flags.show_help(fixed, "graphengine grid", grid.__doc__ or "")
-            session.code = 0 if help else 2
-            return
-        hint = "graphengine grid FILE --x param=1,2,3; FILE is a name or a file, not stdin"
-        raise WorkflowError([Issue("bad_argument", "no FILE before the options", hint=hint)])
-    words = context.command.params
-    taken = [text for option in words for text in (*option.opts, *option.secondary_opts)]
-    opened = perform.open_workflow(options, taken)
-    if help:
-        params = flags.parameters_of(opened.flags, f"Params of {opened.title}")
-        text = f"{opened.title}\n\n{opened.workflow.description}"
-        flags.show_help([*params, *fixed[1:]], f"graphengine grid {options.file}", escape(text))
-        return
-    if not session.as_json:
-        session.terminal.load_errors(opened.engine.registry.errors)
-    plan = plan_of(opened, options, context.args, {name: given[name] or "" for name in OWN})
-    session.interrupts.check()
-    answer = perform.run(
-        opened, plan, options, session.terminal, session.interrupts, session.as_json
-    )
-    session.give(answer, options.file)
+    own = {name: str(given[name] or "") for name in ("x", "y", "output", "title")}
+    with_workflow(context, grid, given, partial(plan_of, own))
 
 
 def plan_of(
-    opened: Opened, options: o.Options, arguments: Sequence[str], own: Mapping[str, str]
+    own: Mapping[str, str], opened: Opened, options: o.Options, arguments: Sequence[str], name: str
 ) -> Plan:
-    """The plan of a graph that draws and saves the grid. Raises `WorkflowError` with everything
-    that is wrong.
+    """The plan of a graph that draws and saves the grid; `own`: the command's own options.
+
+    Raises `WorkflowError` with everything that is wrong.
     """
     from graphengine.cli.flags import parse_flags
     from graphengine.workflow import Graph
 
-    values, issues = parse_flags(opened.flags, arguments, f"graphengine grid {options.file}")
+    values, issues = parse_flags(opened.flags, arguments, name)
     if not own["x"]:
         params = ", ".join(opened.workflow.params) or "none, so there is nothing to vary"
         hint = f"write --x PARAM=1,2,3; its params: {params}"
         raise WorkflowError([*issues, Issue("bad_argument", "--x is missing", hint=hint)])
-    axes = {name: read_axis(f"--{name}", own[name]) for name in ("x", "y") if own[name]}
-    for name, axis in axes.items():
-        issues += _wrong_axis(opened, f"--{name}", axis)
+    axes = {axis: read_axis(f"--{axis}", own[axis]) for axis in ("x", "y") if own[axis]}
+    for option, axis in axes.items():
+        issues += _wrong_axis(opened, f"--{option}", axis)
         if axis.param in values:
-            message = f"--{name} varies {axis.param}, which is given as a flag too"
+            message = f"--{option} varies {axis.param}, which is given as a flag too"
             issues.append(Issue("bad_argument", message, hint="leave one of them out"))
     if issues:
         raise WorkflowError(issues)
+    inputs: dict[str, Any] = {"workflow": _path(opened)} | values
+    inputs |= {name: own[name] for name in ("output", "title")}
+    inputs |= {option: axis.param for option, axis in axes.items()}
+    inputs |= {f"{option}_values": axis.text for option, axis in axes.items()}
     graph = Graph()
-    inputs: dict[str, Any] = {"workflow": _path(opened), "output": own["output"]}
-    inputs |= {name: axis.param for name, axis in axes.items()}
-    inputs |= {f"{name}_values": axis.text for name, axis in axes.items()}
-    picture = graph.add(_spec(opened, "grid.sweep"), "grid", title=own["title"], **inputs, **values)
-    stem = f"{Path(options.file).stem}-grid"
-    graph.add(_spec(opened, "image.save"), "save", image=picture, prefix=stem)
+    picture = graph.add(_spec(opened, "grid.sweep"), "grid", **inputs)
+    prefix = f"{Path(opened.file).stem}-grid"
+    graph.add(_spec(opened, "image.save"), "save", image=picture, prefix=prefix)
     return opened.engine.plan(graph)
 
 
@@ -203,6 +176,9 @@ def _wrong_axis(opened: Opened, option: str, axis: Axis) -> list[Issue]:
 
 def _path(opened: Opened) -> Path | str:
     """The workflow as the node finds it: a file, or its name in the folder of workflows."""
+    if opened.file == "-":
+        hint = "save the workflow in a file, and give its name"
+        raise WorkflowError([Issue("bad_argument", "a grid can't be read from stdin", hint=hint)])
     path = Path(opened.file)
     if path.suffix or os.path.exists(path):
         return path.absolute()

@@ -76,6 +76,12 @@ if TYPE_CHECKING:
     from graphengine.diffusion.inpainting import encode_for_inpainting as encode_for_inpainting
     from graphengine.diffusion.inpainting import paste_painted as paste_painted
     from graphengine.diffusion.inpainting import prepare_inpainting as prepare_inpainting
+    from graphengine.diffusion.inspection import diffuse as diffuse
+    from graphengine.diffusion.inspection import noise_levels as noise_levels
+    from graphengine.diffusion.inspection import plane_of as plane_of
+    from graphengine.diffusion.inspection import psnr as psnr
+    from graphengine.diffusion.inspection import seen_latents as seen_latents
+    from graphengine.diffusion.inspection import trace_run as trace_run
     from graphengine.diffusion.latent_batches import join_latents as join_latents
     from graphengine.diffusion.latent_batches import repeat_latents as repeat_latents
     from graphengine.diffusion.latent_batches import seed_noise as seed_noise
@@ -115,6 +121,8 @@ if TYPE_CHECKING:
     from graphengine.diffusion.text import encode_text as encode_text
     from graphengine.diffusion.tokens import PromptTokens as PromptTokens
     from graphengine.diffusion.tokens import prompt_tokens as prompt_tokens
+    from graphengine.diffusion.trace import Levels as Levels
+    from graphengine.diffusion.trace import Trace as Trace
     from graphengine.diffusion.types import Area as Area
     from graphengine.diffusion.types import Attention as Attention
     from graphengine.diffusion.types import Betas as Betas
@@ -201,6 +209,7 @@ _HOMES = {
         "resize_latent_by",
         "turn_latent",
     ),
+    "inspection": ("diffuse", "noise_levels", "plane_of", "psnr", "seen_latents", "trace_run"),
     "latents": ("add_noise", "empty_latent", "set_mask"),
     "loader": ("Checkpoint", "load_checkpoint"),
     "lora": ("with_lora",),
@@ -210,6 +219,7 @@ _HOMES = {
     "schedules": ("SCHEDULES", "NoiseTable", "levels", "noise_table"),
     "text": ("encode_prompt", "encode_text"),
     "tokens": ("PromptTokens", "prompt_tokens"),
+    "trace": ("Levels", "Trace"),
     "types": (
         "Attention",
         "Area",

@@ -34,7 +34,8 @@ def brownian_noise(seed: int, shape: Sequence[int], sigmas: Sequence[float]) -> 
             trees.append(BrownianTree(low, torch.zeros(*shape), high, entropy=seed))
         one, other = sorted(min(max(_digits(level), low), high) for level in (sigma, sigma_next))
         way: Tensor = trees[0](one, other)
-        return way / (other - one) ** 0.5 * (1 if sigma < sigma_next else -1)
+        drawn: Tensor = way * ((1 if sigma < sigma_next else -1) / (other - one) ** 0.5)
+        return drawn
 
     return noise
 

@@ -140,9 +140,7 @@ def same_length(one: Tensor, other: Tensor) -> Tensor | None:
     return torch.cat([one.repeat(1, repeats[0], 1), other.repeat(1, repeats[1], 1)])
 
 
-def masked(
-    denoise: Denoiser, latent: Tensor, noise: Tensor, mask: Tensor
-) -> GuidedDenoiser:
+def masked(denoise: Denoiser, latent: Tensor, noise: Tensor, mask: Tensor) -> GuidedDenoiser:
     """Sample where `mask` is 1 and keep `latent` where it is 0; between, mix.
 
     Before each call the kept part is given the noise of the level, after it the clean latent

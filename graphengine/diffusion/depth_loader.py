@@ -27,7 +27,7 @@ PROCESSOR = "preprocessor_config.json"
 ESTIMATOR, EXTRACTOR = "depth_estimator", "feature_extractor"
 """Where a checkpoint in the diffusers layout has its depth model and how to feed it."""
 
-DepthColours = Literal["grey", "inferno", "viridis", "turbo"]
+DepthColours = Literal["grey", "magma", "viridis", "turbo"]
 """How depth is painted: grey, or a colour map by its name in matplotlib."""
 
 SUPPORTED = (

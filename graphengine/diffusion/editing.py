@@ -85,7 +85,7 @@ def blur_image(image: Tensor, radius: float) -> Tensor:
     if radius <= 0:
         return image
     planes = image.permute(0, 3, 1, 2)
-    reach = max(1, round(3 * radius))
+    reach = max(1, round(4 * radius))
     steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
     weights = torch.exp(-0.5 * (steps / radius) ** 2)
     weights = (weights / weights.sum()).reshape(1, 1, -1, 1)

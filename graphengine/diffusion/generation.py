@@ -13,10 +13,11 @@ from torch import Tensor
 from graphengine.diffusion.denoiser import Network, Predict, joined, predictor
 from graphengine.diffusion.latents import fit_beside, from_model, to_model
 from graphengine.diffusion.memory import Memory, Remarks
+from graphengine.diffusion.noise import SEEDS, checked
 from graphengine.diffusion.previews import fit_colors, latent_picture
 from graphengine.diffusion.regions import Cells, Frame, PredictAt, conditioned, part_of
-from graphengine.diffusion.samplers import Denoiser
-from graphengine.diffusion.sampling import Preview, Watch, sample
+from graphengine.diffusion.samplers import GuidedDenoiser
+from graphengine.diffusion.sampling import Preview, Watch, noise_of, noised, sample
 from graphengine.diffusion.schedules import NoiseTable, levels, noise_table
 from graphengine.diffusion.types import Conditioning, Latent, Model, kind_of
 from graphengine.errors import ModelError
@@ -24,6 +25,9 @@ from graphengine.resource import Progress
 
 BYTES_PER_CELL = 2**17
 """Working memory of a UNet for one latent cell, roughly, with guidance."""
+
+AnswerAt = Callable[[int, Tensor, float, bool], tuple[Tensor, Tensor | None]]
+"""(place in the batch, x, sigma, is the unguided answer wanted) -> clean, unguided."""
 
 FACTOR = 8
 """Pixels of a cell where the model came without its VAE."""
@@ -61,21 +65,28 @@ def ksampler(
     `start_step` and `end_step` run a part of the schedule. A run that stops early still removes all
     noise with its last step, unless `leftover_noise` is to be taken up by a next run with
     `add_noise=False`; two such runs give the same bits as one, if the sampler is euler or ddim.
-    (dpmpp_2m and lms remember earlier steps and begin anew; heun gives the same bits too, and
-    euler_ancestral draws the same step noise again, so give the second run another seed.) Where
-    no step is left to do the latent itself is the answer.
+    (Samplers that remember earlier steps, as dpmpp_2m and lms do, begin anew; heun gives the same
+    bits too; those that add noise draw the same again, so give the second run another seed.) Where
+    no step is left to do the latent itself is the answer, or, if noise is to be added and left
+    over, the latent at the level of `start_step`.
 
     `watch` is told every step, as in `sample`. Raises `ModelError` before any weights are loaded if
     text, latent and model don't go together.
     """
     check_fit(model, positive, negative, latent)
     table = noise_table(model.betas)
-    sigmas = cut(levels(table, schedule, steps, denoise), start_step, end_step, leftover_noise)
-    if len(sigmas) < 2:
-        return latent
-    remarks = Remarks(progress or Progress())
+    known = levels(table, schedule, steps, denoise, sampler=sampler)
+    sigmas = cut(known, start_step, end_step, leftover_noise)
     samples = to_model(model, latent.samples).float()
     count, _, height, width = samples.shape
+    seeds = [(checked(seed) + offset) % SEEDS for offset in latent.seed_offset or [0] * count]
+    if len(sigmas) < 2:
+        if not (sigmas and sigmas[0] > 0 and add_noise and leftover_noise):
+            return latent
+        noise = noise_of(seeds, samples.shape[1:], latent.noise_index or range(count))
+        start = noised(samples, noise, sigmas[0], table.sigma_max, from_noise)
+        return replace(latent, samples=from_model(model, start.double()))
+    remarks = Remarks(progress or Progress())
     working = height * width * BYTES_PER_CELL
     with memory.use(model, working=working, progress=remarks) as unet, torch.no_grad():
         weight = next(unet.parameters())
@@ -83,7 +94,7 @@ def ksampler(
         beside = _beside(latent, weight)
         frame = Frame(table, (height, width), _factor(model), weight.device)
 
-        def denoisers(together: bool) -> list[Denoiser]:
+        def denoisers(together: bool) -> list[GuidedDenoiser]:
             at = [_predict_at(network, table, model.prediction, extra) for extra in beside]
             sides = (positive, negative, cfg, together)
             return [conditioned(at[place], frame, place, *sides) for place in range(count)]
@@ -94,12 +105,13 @@ def ksampler(
         ]
         ladder = memory.ladder(rungs, remarks.remark)
         result = sample(
-            [partial(ladder, place) for place in range(count)],
+            [GuidedDenoiser(partial(ladder, place)) for place in range(count)],
             samples.to(weight.device),
             sigmas,
             sampler=sampler,
-            seed=[seed + offset for offset in latent.seed_offset or [0] * count],
+            seed=seeds,
             sigma_max=table.sigma_max,
+            table=table,
             noise_index=latent.noise_index,
             noise_mask=latent.noise_mask,
             add_noise=add_noise,
@@ -149,8 +161,8 @@ def _predict_at(
     return at
 
 
-def _by_place(denoisers: Sequence[Denoiser]) -> Callable[[int, Tensor, float], Tensor]:
-    return lambda place, x, sigma: denoisers[place](x, sigma)
+def _by_place(denoisers: Sequence[GuidedDenoiser]) -> AnswerAt:
+    return lambda place, x, sigma, wants_unguided: denoisers[place].answer(x, sigma, wants_unguided)
 
 
 def _factor(model: Model) -> int:

@@ -49,6 +49,7 @@ def read_frames(path: Path) -> Tensor:
     frames: list[Tensor] = []
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # remarks about odd EXIF data
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 for frame in ImageSequence.Iterator(file):

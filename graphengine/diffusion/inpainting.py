@@ -32,18 +32,19 @@ def encode_for_inpainting(
     mask: Tensor,
     *,
     grow: int = 6,
-    under: Under = "grey",
+    under: Under = "picture",
     memory: Memory,
     tiling: Tiling = "auto",
     progress: Progress | None = None,
 ) -> Latent:
     """Pictures and their mask as a latent in which an ordinary model paints under the mask.
 
-    `image` [batch, H, W, 3 or 4], `mask` [1 or batch, any, any]. `under="grey"` makes what the mask
-    hides (0.5 and above) mid-grey before it is encoded, so that nothing of it shines through when
-    all noise is asked for (denoise 1); `under="picture"` keeps it, to be changed only somewhat. The
-    latent's mask is the given one, grown by `grow` pixels so that no cell of the old part's edge
-    is left. Raises `ModelError` for a picture of less than one cell.
+    `image` [batch, H, W, 3 or 4], `mask` [1 or batch, any, any]. The latent's mask is the given one,
+    grown by `grow` pixels so that no cell with an edge of the old part is left. A run at full noise
+    (denoise 1) forgets what is under it; a weaker one changes it somewhat. `under="grey"` makes it
+    mid-grey (where the mask is 0.5 or more) before it is encoded, as other tools do that start from
+    the latent too; cells beside the mask then turn a little grey. Raises `ModelError` for a picture
+    of less than one cell.
     """
     pixels, fitted = _fitted(vae, image, mask)
     seen = hidden(pixels, fitted) if under == "grey" else pixels
@@ -97,7 +98,7 @@ def hidden(image: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask[..., None] >= 0.5, torch.tensor(GREY), image)
 
 
-def paste_painted(image: Tensor, painted: Tensor, mask: Tensor, soft: int = 4) -> Tensor:
+def paste_painted(image: Tensor, painted: Tensor, mask: Tensor, soft: int = 8) -> Tensor:
     """Pictures with the painted part put in: where the mask is 0 they stay bit for bit.
 
     `painted` has the size of `image`, or that size cut to whole cells; a border that was cut off

@@ -5,27 +5,32 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphengine.diffusion.generation import ksampler
+from graphengine.diffusion.latent_batches import select_latents
 from graphengine.diffusion.latents import from_model, to_model
 from graphengine.diffusion.noise import start_noise
-from graphengine.diffusion.schedules import NoiseTable, levels, noise_table
+from graphengine.diffusion.schedules import SCHEDULES, NoiseTable, levels, noise_table
 from graphengine.diffusion.trace import Levels, Trace
 from graphengine.diffusion.types import Conditioning, Latent, Model
-from graphengine.errors import GraphEngineError, ModelError
+from graphengine.errors import GraphEngineError, ModelError, nearest
 
 
 def noise_levels(model: Model, schedule: str, steps: int, denoise: float = 1.0) -> Levels:
     """The levels of a run with a model, and their timesteps.
 
     The published table of 15 steps (14.6146, 9.6826, 6.6780, ...) is that of `linear`. Raises
-    `GraphEngineError` at denoise 0, where there are no steps.
+    `GraphEngineError` for an unknown schedule, and at denoise 0, where there are no steps.
     """
+    if schedule not in SCHEDULES:
+        raise GraphEngineError(
+            f"there is no schedule {schedule!r}",
+            nearest(schedule, SCHEDULES) or f"there are {', '.join(SCHEDULES)}",
+        )
     table = noise_table(model.betas)
     sigmas = levels(table, schedule, steps, denoise)
     if not sigmas:
@@ -59,23 +64,11 @@ def trace_run(
         noisy.append(x.float().cpu().clone())
         clean.append(seen.float().cpu().clone())
 
-    result = ksampler(model, positive, negative, first_of(latent), watch=watch, **settings)
+    result = ksampler(model, positive, negative, select_latents(latent, 0), watch=watch, **settings)
     if not sigmas:
         raise GraphEngineError("at denoise 0 there are no steps", "give more than 0")
     name = str(settings["sampler"])
     return result, Trace(name, tuple(sigmas), torch.cat(noisy), torch.cat(clean))
-
-
-def first_of(latent: Latent) -> Latent:
-    """The first picture of a batch of latents, with all that belongs to it."""
-    return replace(
-        latent,
-        samples=latent.samples[:1],
-        noise_mask=None if latent.noise_mask is None else latent.noise_mask[:1],
-        beside=None if latent.beside is None else latent.beside[:1],
-        noise_index=latent.noise_index[:1] if latent.noise_index else None,
-        seed_offset=latent.seed_offset[:1] if latent.seed_offset else None,
-    )
 
 
 def seen_latents(model: Model, trace: Trace) -> tuple[Latent, Latent]:
@@ -128,26 +121,30 @@ def psnr(picture: Tensor, other: Tensor) -> float:
     return -10 * math.log10(error) if error else math.inf
 
 
-def plane_of(traces: Sequence[Trace]) -> list[tuple[Tensor, Tensor]]:
-    """Runs from one noise in the plane where they spread most (principal components of all their
-    steps): for each the points of the noisy latents and of the clean ones, [steps, 2].
+def plane_of(first: Trace, second: Trace) -> tuple[Tensor, Tensor]:
+    """Two runs from one noise, seen in the plane through the noise and their two pictures: points
+    [steps + 1, 2] of each, float64, the last being the picture.
 
-    Noisy latents count as the model reads them, so that noise and picture are of one scale. The
-    axes point from the noise to the first run's picture.
+    The noise is the origin; the first axis leads to the middle between the pictures, the second
+    from the second picture to the first, so that distances between these three are as they are.
+    Noisy latents count as the model reads them, so that noise and picture are of one scale. Should
+    both pictures be the same, the second axis is the one along which the paths leave the first most.
     """
-    noisy = [
-        (trace.noisy / torch.tensor(trace.scales).reshape(-1, 1, 1, 1)).flatten(1).double()
-        for trace in traces
-    ]
-    clean = [trace.clean.flatten(1).double() for trace in traces]
-    ends = [seen[-1:] for seen in clean]
-    points = torch.cat([*noisy, *ends])
-    middle = points.mean(dim=0)
-    axes = torch.linalg.svd(points - middle, full_matrices=False).Vh[:2]
-    if len(axes) < 2:
-        axes = torch.cat([axes, torch.zeros_like(axes)])
-    way = axes @ (ends[0][0] - noisy[0][0])
-    axes[way < 0] *= -1
-    return [
-        ((path - middle) @ axes.T, (seen - middle) @ axes.T) for path, seen in zip(noisy, clean)
-    ]
+    paths = [_path_of(trace) for trace in (first, second)]
+    start, ends = paths[0][0], [path[-1] for path in paths]
+    apart, ahead = ends[0] - ends[1], (ends[0] + ends[1]) / 2 - start
+    if float(apart.norm()) < 1e-6 * float(ahead.norm()):
+        along = ahead / ahead.norm()
+        beside = torch.cat(paths) - start
+        beside = beside - (beside @ along)[:, None] * along
+        apart = torch.linalg.svd(beside, full_matrices=False).Vh[0]
+    up = apart / apart.norm()
+    along = ahead - (ahead @ up) * up
+    axes = torch.stack([along / along.norm(), up], dim=1)
+    return (paths[0] - start) @ axes, (paths[1] - start) @ axes
+
+
+def _path_of(trace: Trace) -> Tensor:
+    """The latents of a run as the model reads them and then the result, [steps + 1, numbers]."""
+    scales = torch.tensor(trace.scales).reshape(-1, 1, 1, 1)
+    return torch.cat([trace.noisy / scales, trace.clean[-1:]]).flatten(1).double()

@@ -88,7 +88,7 @@ def grow_mask(mask: Tensor, pixels: int, tapered: bool = True) -> Tensor:
     `tapered` grows along a cross, so that corners become slanted; else along a square.
     """
     if pixels < 0:
-        return 1 - grow_mask(1 - mask, -pixels, tapered)
+        return -grow_mask(-mask, -pixels, tapered)
     planes = mask[:, None]
     if not tapered and pixels:
         for kernel in ((2 * pixels + 1, 1), (1, 2 * pixels + 1)):
@@ -112,9 +112,9 @@ def soften_mask(mask: Tensor, pixels: int) -> Tensor:
     """Masks whose edges rise over so many pixels inwards: what was 0 stays 0."""
     if pixels < 1:
         return mask
-    first, second = (pixels + 1) // 2, pixels // 2
-    planes = grow_mask(mask, -pixels, tapered=False)[:, None]
-    for reach in (first, second):
+    half = (pixels + 1) // 2
+    planes = grow_mask(mask, -half, tapered=False)[:, None]
+    for reach in ((half + 1) // 2, half // 2):
         padded = F.pad(planes, (reach,) * 4, mode="replicate")
         planes = F.avg_pool2d(padded, 2 * reach + 1, 1)
     return torch.minimum(planes[:, 0].clamp(0, 1), mask)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from graphengine.diffusion.denoiser import Predict, guided, same_length
-from graphengine.diffusion.samplers import Denoiser
+from graphengine.diffusion.samplers import GuidedDenoiser
 from graphengine.diffusion.schedules import NoiseTable
 from graphengine.diffusion.types import Area, Conditioning
 
@@ -94,7 +94,7 @@ def conditioned(
     negative: Conditioning,
     cfg: float,
     together: bool = True,
-) -> Denoiser:
+) -> GuidedDenoiser:
     """The denoiser of one item of a batch for two conditionings, of one part or many.
 
     `together`: two texts in one call of the network where their lengths allow, else one after the
@@ -196,29 +196,30 @@ def regional(
     negative: Sequence[Entry],
     cfg: float,
     together: bool = True,
-) -> Denoiser:
+) -> GuidedDenoiser:
     """Guidance between two sides of several entries each: D = Dn + (Dp - Dn) * cfg, with the
     mixture of its entries on each side.
 
     Cells that nothing on a side covers are drawn as the first text of `negative` has them: without
     guidance, if that is so on the positive side only. At cfg 1 the negative side is not asked for
-    anything else. `together`: two texts in one call of the network, where their lengths allow.
+    anything else, unless a sampler wants its own answer. `together`: two texts in one call of the network, where their lengths allow.
     """
     alone = math.isclose(cfg, 1.0, rel_tol=1e-9)
-    towards = with_areas_of(positive, [] if alone else negative)
-    away = [] if alone else with_areas_of(negative, positive)
+    towards, away = with_areas_of(positive, negative), with_areas_of(negative, positive)
     blank = replace(negative[0], cells=None, highest=math.inf, lowest=0.0)
 
-    def denoise(x: Tensor, sigma: float) -> Tensor:
+    def answer(x: Tensor, sigma: float, wants_unguided: bool) -> tuple[Tensor, Tensor | None]:
+        one_sided = alone and not wants_unguided
         sides = [
             _covered([entry for entry in side if entry.is_used(sigma)], blank, x)
-            for side in ([towards] if alone else [away, towards])
+            for side in ([positive] if one_sided else [away, towards])
         ]
         answers = _ask(predict_at, x, sigma, [entry for side in sides for entry in side], together)
         mixed = [_mix(side, answers, x) for side in sides]
-        return mixed[0] if alone else mixed[0] + (mixed[1] - mixed[0]) * cfg
+        clean = mixed[-1] if alone else mixed[0] + (mixed[1] - mixed[0]) * cfg
+        return clean, None if one_sided else mixed[0]
 
-    return denoise
+    return GuidedDenoiser(answer)
 
 
 def _covered(used: list[Entry], blank: Entry, x: Tensor) -> list[Entry]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from graphengine.diffusion.denoiser import masked
 from graphengine.diffusion.noise import SEEDS, start_noise
-from graphengine.diffusion.samplers import Denoiser, History, Noise, both, sampler_named
+from graphengine.diffusion.samplers import Denoiser, History, Noise, Stage, both, sampler_named
 from graphengine.diffusion.schedules import NoiseTable, noise_table
 from graphengine.diffusion.step_noise import StepNoise
 from graphengine.errors import ModelError
@@ -103,21 +103,14 @@ def sample(
     check_falling(sigmas)
     if len(sigmas) < 2 or not len(latent):
         return latent
-    progress = progress or Progress()
     batch, shape = len(latent), latent.shape[1:]
-    indices = list(range(batch)) if noise_index is None else list(noise_index)
-    seeds = [seed] * batch if isinstance(seed, int) else list(seed)
-    given = seeds if step_seed is None else step_seed
-    step_seeds = [given] * batch if isinstance(given, int) else list(given)
-    denoisers = [denoise] * batch if callable(denoise) else list(denoise)
-    for each, what in (
-        (indices, "noise indices"),
-        (seeds, "seeds"),
-        (step_seeds, "seeds for steps"),
-        (denoisers, "denoisers"),
-    ):
-        if len(each) != batch:
-            raise ValueError(f"{len(each)} {what} for a batch of {batch}")
+    indices = _one_each(
+        range(batch) if noise_index is None else noise_index, batch, "noise indices"
+    )
+    seeds = _one_each([seed] * batch if isinstance(seed, int) else seed, batch, "seeds")
+    later = seeds if step_seed is None else step_seed
+    later = _one_each([later] * batch if isinstance(later, int) else later, batch, "step seeds")
+    denoisers = _one_each([denoise] * batch if callable(denoise) else denoise, batch, "denoisers")
     noise = noise_of(seeds, shape, indices).to(latent) if add_noise else torch.zeros_like(latent)
     if noise_mask is not None:
         keep_noise = noise
@@ -130,36 +123,52 @@ def sample(
             masked(own, latent[here], keep_noise[here], fitted[here])
             for own, here in zip(denoisers, items)
         ]
-    start = latent + noise * start_scale(sigmas[0], sigma_max)
-    if from_noise and add_noise and is_full(sigmas[0], sigma_max):
-        start = noise * start_scale(sigmas[0], sigma_max)
+    start = noised(latent, noise, sigmas[0], sigma_max, from_noise and add_noise)
     stages = chosen.plan(list(sigmas), table or noise_table())
-    clock = _Clock(progress, batch * len(stages), preview)
+    clock = _Clock(progress or Progress(), batch * len(stages), preview)
     results = []
     for place, index in enumerate(indices):
-        drawn = StepNoise(chosen.noise, step_seeds[place], shape, sigmas)
+        drawn = StepNoise(chosen.noise, later[place], shape, sigmas)
         stream = drawn.of_item(index) if step_noise_from == "item" else drawn.of_batch(place, batch)
         x = start[place : place + 1]
-        history: History = ()
-        for i, stage in enumerate(stages):
-            watched = _Watched(denoisers[place], i, len(stages))
-            noisy = x
-            level, level_next = stage.sigma, stage.sigma_next
-            x, history = stage.step(watched, x, level, level_next, history, _like(stream, x))
-            if watch is not None and watched.first is not None:
-                watch(i, level, noisy, watched.first)
-            clock.tick(level, watched.clean)
-        results.append(x)
+        results.append(_descend(denoisers[place], x, stages, _like(stream, x), clock, watch))
     return torch.cat(results)
+
+
+def _descend(
+    denoise: Denoiser,
+    x: Tensor,
+    stages: Sequence[Stage],
+    noise: Noise,
+    clock: _Clock,
+    watch: Watch | None,
+) -> Tensor:
+    """One item, [1, channels, h, w], down all stages."""
+    history: History = ()
+    for i, stage in enumerate(stages):
+        watched = _Watched(denoise, i, len(stages))
+        noisy = x
+        x, history = stage.step(watched, x, stage.sigma, stage.sigma_next, history, noise)
+        if watch is not None and watched.first is not None:
+            watch(i, stage.sigma, noisy, watched.first)
+        clock.tick(stage.sigma, watched.clean)
+    return x
+
+
+T = TypeVar("T")
+
+
+def _one_each(given: Sequence[T], batch: int, what: str) -> list[T]:
+    if len(given) != batch:
+        raise ValueError(f"{len(given)} {what} for a batch of {batch}")
+    return list(given)
 
 
 def check_falling(sigmas: Sequence[float]) -> None:
     """Raises `ModelError` naming the first place where levels don't fall, or one is no level."""
     for place, sigma in enumerate(sigmas):
         if not (math.isfinite(sigma) and sigma >= 0):
-            raise ModelError(
-                f"noise level {place} is {sigma}", "levels are finite and not below 0"
-            )
+            raise ModelError(f"noise level {place} is {sigma}", "levels are finite and not below 0")
         if place and sigma >= sigmas[place - 1]:
             raise ModelError(
                 f"noise level {place} is {sigma:.6g} after {sigmas[place - 1]:.6g}",
@@ -173,6 +182,14 @@ def noise_of(seeds: Sequence[int], shape: Sequence[int], indices: Sequence[int])
         return start_noise(seeds[0], shape, indices)
     parts = [start_noise(seed, shape, [index]) for seed, index in zip(seeds, indices, strict=True)]
     return torch.cat(parts)
+
+
+def noised(
+    latent: Tensor, noise: Tensor, sigma: float, sigma_max: float, from_noise: bool
+) -> Tensor:
+    """A latent at the level where a run starts; with `from_noise` the noise alone at the largest."""
+    scaled = noise * start_scale(sigma, sigma_max)
+    return scaled if from_noise and is_full(sigma, sigma_max) else latent + scaled
 
 
 def is_full(sigma: float, sigma_max: float) -> bool:

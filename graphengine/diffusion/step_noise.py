@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from graphengine.diffusion.brownian import brownian_noise
 from graphengine.diffusion.noise import checked, seed_of_item, step_noise, step_noise_of_batch
 from graphengine.diffusion.samplers import Noise, NoiseKind

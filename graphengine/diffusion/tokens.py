@@ -139,10 +139,10 @@ def _spelling(tokenizer: Any, tokens: set[int]) -> dict[int, tuple[Kind, str]]:
 
     The vocabulary writes each byte as one visible letter; a token may hold a part of a letter.
     """
-    from transformers import convert_slow_tokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    library: Any = convert_slow_tokenizer
-    byte_of = {letter: byte for byte, letter in library.bytes_to_unicode().items()}
+    letters: Any = bytes_to_unicode
+    byte_of = {letter: byte for byte, letter in letters().items()}
     found: dict[int, tuple[Kind, str]] = {}
     for token in tokens:
         stored = tokenizer.convert_ids_to_tokens(token).removesuffix(WORD_END)

@@ -48,7 +48,7 @@ def load_weights(weights: Weights, dtype: torch.dtype | None) -> nn.Module:
 
 def _load(weights: Weights, dtype: torch.dtype | None) -> tuple[nn.Module, dict[str, Any]]:
     kind, options = _kind(weights, dtype or stored_dtype(weights.folder))
-    with _quiet():
+    with quiet():
         module, told = kind.from_pretrained(
             weights.folder,
             local_files_only=True,
@@ -86,7 +86,7 @@ def _kind(weights: Weights, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars on the terminal: `Progress` tells what is going on."""
     from transformers.utils import logging
 

@@ -14,18 +14,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphengine.figures.animation import Animation as Animation
+    from graphengine.figures.animation import animation_bytes as animation_bytes
     from graphengine.figures.bars import bar_chart as bar_chart
+    from graphengine.figures.curves import loss_curves as loss_curves
+    from graphengine.figures.forward import forward_figure as forward_figure
     from graphengine.figures.grid import labelled_grid as labelled_grid
     from graphengine.figures.heat import attention_figure as attention_figure
+    from graphengine.figures.latent import latent_figure as latent_figure
+    from graphengine.figures.paths import Way as Way
+    from graphengine.figures.paths import paths_figure as paths_figure
+    from graphengine.figures.schedule import schedule_csv as schedule_csv
+    from graphengine.figures.schedule import schedule_figure as schedule_figure
+    from graphengine.figures.schedule import schedule_text as schedule_text
+    from graphengine.figures.strip import film_frames as film_frames
+    from graphengine.figures.strip import film_strip as film_strip
     from graphengine.figures.tokens import tokens_figure as tokens_figure
     from graphengine.figures.verdicts import marked_sheet as marked_sheet
 
 _HOMES = {
+    "animation": ("Animation", "animation_bytes"),
     "bars": ("bar_chart",),
-    "verdicts": ("marked_sheet",),
+    "curves": ("loss_curves",),
+    "forward": ("forward_figure",),
     "grid": ("labelled_grid",),
     "heat": ("attention_figure",),
+    "latent": ("latent_figure",),
+    "paths": ("Way", "paths_figure"),
+    "schedule": ("schedule_csv", "schedule_figure", "schedule_text"),
+    "strip": ("film_frames", "film_strip"),
     "tokens": ("tokens_figure",),
+    "verdicts": ("marked_sheet",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605 - derived, so that it can't disagree

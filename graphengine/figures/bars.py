@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def bar_chart(
     axes.barh(rows, [1.0] * len(names), height=0.62, color=style.SHADE)
     axes.barh(rows, [share or 0.0 for share in shares], height=0.62, color=style.ACCENTS[0])
     for row, (name, share) in enumerate(zip(names, shares)):
-        write = {"va": "center_baseline", "family": "DejaVu Sans"}
+        write: dict[str, Any] = {"va": "center_baseline", "family": "DejaVu Sans"}
         size = style.type_size(style.TEXT)
         axes.text(-NAMES / long, row, name, ha="left", color=style.INK, fontsize=size, **write)
         figures = "–" if share is None else f"{100 * share:.1f} %"

@@ -124,8 +124,8 @@ class _Layout:
             free = px(style.PAGE) - self.left - self.margin - self.gap * (columns - 1)
             fits = free / columns / wide
             self.factor = min(int(fits) if sharp and fits >= 1 else fits, LARGEST_FACTOR)
-        self.width: int = max(1, round(wide * self.factor))
-        self.height: int = max(1, round(high * self.factor))
+        self.width: int = max(1, int(wide * self.factor))
+        self.height: int = max(1, int(high * self.factor))
 
     @property
     def right(self) -> int:
@@ -133,7 +133,7 @@ class _Layout:
         return self.left + self.columns * (self.width + self.gap) - self.gap
 
     def scaled(self, picture: Image.Image) -> Image.Image:
-        size = tuple(max(1, round(side * self.factor)) for side in picture.size)
+        size = tuple(max(1, int(side * self.factor)) for side in picture.size)
         up = Image.Resampling.NEAREST if self.sharp else Image.Resampling.BICUBIC
         way = up if self.factor >= 1 else Image.Resampling.LANCZOS
         return picture.resize((size[0], size[1]), way)

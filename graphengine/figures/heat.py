@@ -13,8 +13,8 @@ from graphengine.errors import GraphEngineError
 from graphengine.figures import style
 from graphengine.figures.grid import labelled_grid
 
-COLUMNS = 5
-"""Pictures side by side, at most."""
+COLUMNS = (5, 6, 4)
+"""Pictures side by side: of these numbers the one that leaves fewest places empty."""
 
 VEIL = 0.85
 """How much of the colour is the map's; the rest is the picture in grey."""
@@ -33,18 +33,20 @@ def attention_figure(
 
     `picture` [1, H, W, 3]. `maps` [words, h, w] of any resolution: the share of attention that a
     word got in each cell. Each map runs over all colours, from its least to its most; the number
-    under it is its mean over the picture. Raises `GraphEngineError` for no words, or too few maps.
+    under it is its mean over the picture. Without words there is the picture only. Raises
+    `GraphEngineError` unless there is a map for each word.
     """
-    if not words or len(words) != len(maps):
+    if len(words) != len(maps):
         raise GraphEngineError(
             f"there are {len(maps)} maps for {len(words)} words", "give one map for each word"
         )
     size = (int(picture.shape[1]), int(picture.shape[2]))
     heats = [heated(picture, stretched(one, size)) for one in maps]
     shares = [f"{word}\n{100 * float(one.mean()):.1f} %" for word, one in zip(words, maps)]
+    count = len(heats) + 1
     return labelled_grid(
         [picture[..., :3], *heats],
-        columns=columns or min(COLUMNS, len(heats) + 1),
+        columns=columns or min(count, min(COLUMNS, key=lambda many: -count % many)),
         title=title,
         note=note,
         captions=["the picture", *shares],

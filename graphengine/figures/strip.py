@@ -18,6 +18,9 @@ FORMULA = (
     "Bottom: its jump to a clean latent, x\u00a0−\u00a0σ\u00a0·\u00a0predicted\u00a0noise. Both decoded."
 )
 
+NARROWEST = 150
+"""Points: of the room for a picture in an animation, so that its name and the bar fit."""
+
 
 def film_strip(noisy: Tensor, clean: Tensor, trace: Trace, shown: int = 6) -> Tensor:
     """Some steps of a run side by side, [1, H, W, 3]: above what the model was given, below what it
@@ -59,12 +62,13 @@ def _frame(
     factor = px(side) / max(before.size)
     size = (round(before.width * factor), round(before.height * factor))
     gap, margin, head = px(16), px(style.MARGIN), px(48)
-    wide = 2 * (margin + size[0]) + gap
+    slot = max(size[0], px(NARROWEST))
+    wide = 2 * (margin + slot) + gap
     sheet = Image.new("RGB", (wide, head + size[1] + px(44)), style.PAPER)
     pen = ImageDraw.Draw(sheet)
     names = ("noisy", "predicted clean")
     for place, (picture, name) in enumerate(zip((before, after), names)):
-        left = margin + place * (size[0] + gap)
+        left = margin + place * (slot + gap)
         sheet.paste(picture.resize(size, Image.Resampling.BICUBIC), (left, head))
         frame = (left - 1, head - 1, left + size[0], head + size[1])
         pen.rectangle(frame, outline=style.LINE)

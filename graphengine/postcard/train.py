@@ -1,8 +1,9 @@
 """Trains postcard from nothing: `python -m graphengine.postcard.train --stage all --out runs/pc`.
 
 Stages: `text` (tokenizer and text encoder), `vae`, `latents`, `unet`, `decoder` (the autoencoder's
-second half again, its latents fixed), `export`. Each stage keeps a checkpoint in the output folder
-and goes on from it when called again.
+second half again, its latents fixed), `export`; then postcard's relatives: `inpaint` (the U-Net goes
+on learning with masks), `depth` (a U-Net that follows depth), `estimator` (a network that sees depth
+in pictures). Each stage keeps its state in the output folder and goes on from it when called again.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import Any
 
 import torch
 
-from graphengine.postcard import text, unet, vae
+from graphengine.postcard import depth, text, unet, vae, variants
 from graphengine.postcard.config import Config
-from graphengine.postcard.export import assemble, export
+from graphengine.postcard.data import render_depth
+from graphengine.postcard.export import assemble, export, export_relative
+from graphengine.training.loop import Lines
 
-STAGES = ("text", "vae", "latents", "unet", "decoder", "export")
+BASE = ("text", "vae", "latents", "unet", "decoder", "export")
+STAGES = (*BASE, "inpaint", "depth", "estimator")
 
 
 def tokenizer_of(config: Config, out: Path) -> Any:
@@ -41,9 +45,15 @@ def decoder_of(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
     return vae.polish(config, model, unet.latents(config, model, out), out, stop_at=stop_at)
 
 
+def pipeline_of(config: Config, out: Path) -> Any:
+    """The run's ordinary model, all its parts trained, in full precision."""
+    parts = (decoder_of(config, out), text.train(config, out), tokenizer_of(config, out))
+    return assemble(*parts, unet.train(config, parts[0], parts[1], out))
+
+
 def run_stage(stage: str, config: Config, out: Path, *, stop_at: int | None = None) -> None:
     """Runs one stage on top of what the earlier ones left in `out`."""
-    tokenizer = tokenizer_of(config, out)
+    tokenizer_of(config, out)
     if stage == "text":
         text.train(config, out, stop_at=stop_at)
     elif stage == "vae":
@@ -55,12 +65,34 @@ def run_stage(stage: str, config: Config, out: Path, *, stop_at: int | None = No
     elif stage == "decoder":
         decoder_of(config, out, stop_at=stop_at)
     elif stage == "export":
-        parts = (decoder_of(config, out), text.train(config, out), tokenizer)
-        denoiser = unet.train(config, parts[0], parts[1], out)
-        size = export(assemble(*parts, denoiser), out / "model", out / "tokenizer")
-        print(f"wrote {out / 'model'}: {size / 1e6:.1f} MB of weights")
+        _told(out / "model", export(pipeline_of(config, out), out / "model", out / "tokenizer"))
+    elif stage in STAGES:
+        run_relative(stage, config, out, stop_at=stop_at)
     else:
         raise ValueError(f"no stage {stage!r}: the stages are {', '.join(STAGES)}")
+
+
+def run_relative(stage: str, config: Config, out: Path, *, stop_at: int | None = None) -> None:
+    """Trains one of postcard's relatives and writes it beside the model, when it is finished."""
+    progress, folder = Lines(stage), out / f"model-{stage}"
+    if stage == "estimator":
+        network = depth.train(config, out, progress, stop_at)
+    else:
+        pipe = pipeline_of(config, out)
+        if stage == "inpaint":
+            network = variants.train_inpaint(config, pipe, out, progress, stop_at)
+        else:
+            near = render_depth(
+                out / "depth.npy", config.seed, config.variant_scenes, config.workers
+            )
+            network = variants.train_depth(config, pipe, near, out, progress, stop_at)
+    if stop_at is None:
+        size = depth.export(network, folder) if stage == "estimator" else None
+        _told(folder, export_relative(network, folder, out / "model") if size is None else size)
+
+
+def _told(folder: Path, size: int) -> None:
+    print(f"wrote {folder}: {size / 1e6:.1f} MB of weights")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

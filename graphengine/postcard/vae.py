@@ -8,84 +8,41 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from graphengine.postcard.config import Config
 from graphengine.postcard.data import Array, kept, render_set, to_tensor
 from graphengine.training import loop
+from graphengine.training.autoencoder import VaeRecipe, edges, new_autoencoder, train_autoencoder
 
 CROP = 64
-KL_WEIGHT = 1e-6
 
 
 def build(config: Config) -> Any:
     """An untrained autoencoder of factor 8 with four latent channels."""
-    make: Any = AutoencoderKL  # diffusers' models carry no types
-    vae = make(
-        in_channels=3,
-        out_channels=3,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=config.vae_channels,
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=8,
-        sample_size=128,
-        mid_block_add_attention=False,
-    )
-    # A posterior that starts narrow cannot collapse: the decoder sees the latents from the first step.
-    with torch.no_grad():
-        vae.quant_conv.weight.copy_(torch.eye(8)[:, :, None, None])
-        vae.quant_conv.bias.copy_(torch.tensor([0.0] * 4 + [-6.0] * 4))
-    return vae.to(memory_format=torch.channels_last)
-
-
-def edges(x: Tensor) -> Tensor:
-    """Differences to the right and below, stacked as channels: [b, c, h, w] -> [b, 2c, h-1, w-1]."""
-    return torch.cat((x[..., :-1, 1:] - x[..., :-1, :-1], x[..., 1:, :-1] - x[..., :-1, :-1]), 1)
-
-
-def loss_terms(vae: Any, x: Tensor, device_type: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared error, a sharper mixture (absolute error of colours and edges), and the KL term."""
-    with torch.autocast(device_type, torch.bfloat16):
-        posterior = vae.encode(x).latent_dist
-        y = vae.decode(posterior.sample()).sample
-    y = y.float()
-    mean, logvar = posterior.mean.float(), posterior.logvar.float()
-    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
-    return F.mse_loss(y, x), F.l1_loss(y, x) + F.l1_loss(edges(y), edges(x)), kl
+    return new_autoencoder(config.vae_channels)
 
 
 def train(config: Config, out: Path, *, stop_at: int | None = None) -> Any:
     """Trains on random crops (the network is convolutional), lastly on whole pictures."""
     torch.manual_seed(config.seed)
-    vae = build(config).to(config.device).train()
     pictures = render_set(out / "pictures.npy", config.seed, config.scenes, config.workers)
-    optimizer = loop.adamw(vae, config.vae_rate, 0.0)
-    ema = loop.Ema(vae, 0.999)
-    steps = config.vae_steps
-    whole_from = int(steps * 0.94)
+    whole_from = int(config.vae_steps * 0.94)
 
-    def step_fn(step: int) -> dict[str, Tensor]:
-        rng = loop.step_rng(config.seed, "vae-data", step)
-        batch = config.vae_batch if step < whole_from else max(1, config.vae_batch // 4)
-        chosen = np.sort(rng.choice(len(pictures), batch, replace=False))
-        x = to_tensor(_crops(pictures, chosen, rng) if step < whole_from else pictures[chosen])
-        mse, sharp, kl = loss_terms(vae, x.to(config.device), config.device.split(":")[0])
-        rate = loop.cosine(step, steps, config.vae_rate, 100)
-        ramp = min(1.0, step / (0.2 * steps))  # first of all the latents must be of use
-        loop.descend(optimizer, 4 * mse + sharp + KL_WEIGHT * ramp * kl, rate)
-        ema.update(vae, step)
-        return {"psnr": 10 * torch.log10(4 / mse.detach()), "sharp": sharp, "kl": kl}
+    def batch(step: int, rng: np.random.Generator) -> Tensor:
+        count = config.vae_batch if step < whole_from else max(1, config.vae_batch // 4)
+        chosen = np.sort(rng.choice(len(pictures), count, replace=False))
+        return to_tensor(_crops(pictures, chosen, rng) if step < whole_from else pictures[chosen])
 
-    loop.train(
-        config.run("vae", out, steps, stop_at),
-        {"model": vae, "optimizer": optimizer, "ema": ema},
-        step_fn,
+    recipe = VaeRecipe(config.vae_channels, rate=config.vae_rate, warmup=100, ema=0.999)
+    model, _ = train_autoencoder(
+        build(config).to(config.device),
+        batch,
+        recipe,
+        config.run("vae", out, config.vae_steps, stop_at),
         progress=loop.Lines("vae"),
     )
-    return ema.model
+    return model
 
 
 def polish(

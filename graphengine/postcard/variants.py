@@ -41,7 +41,8 @@ def inpainting_examples(config: Config, vae: Any, out: Path) -> LatentSet:
     parts = []
     for i in range(0, len(pictures), 64):
         pixels = to_tensor(pictures[i : i + 64])
-        masks = random_masks(len(pixels), *pixels.shape[2:], rng)[:, None]
+        height, width = pixels.shape[2:]
+        masks = random_masks(len(pixels), height, width, rng)[:, None]
         with loop.autocast(torch.device(config.device)):
             left = vae.encode((pixels * (masks < 0.5)).to(config.device)).latent_dist.mean
         small = F.interpolate(masks, clean.shape[2:], mode="nearest")
@@ -55,7 +56,7 @@ def depth_examples(config: Config, vae: Any, disparity: Array, out: Path) -> Lat
     """Part of the training set, each picture with its exact inverse depth."""
     clean = latents(config, vae, out)[: len(disparity)]
     parts = [
-        depth_condition(torch.from_numpy(np.asarray(disparity[i : i + 256])), *clean.shape[2:])
+        depth_condition(torch.from_numpy(np.array(disparity[i : i + 256])), *clean.shape[2:])
         for i in range(0, len(disparity), 256)
     ]
     told = captions(config, len(clean))

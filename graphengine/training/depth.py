@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphengine.diffusion.depth import prepare
 from graphengine.diffusion.depth_loader import Preprocessing
@@ -58,20 +58,21 @@ class DepthSet:
             raise ModelError(f"{len(self)} pictures, but depth of {len(self.inverse_depth)}")
 
 
-def depth_set(dataset: Dataset, progress: Progress | None = None) -> DepthSet:
-    """A data set in main memory, its depth in half precision. Raises `ModelError` if nobody knows
-    its depth.
+def depth_set(dataset: Dataset, chosen: range, progress: Progress | None = None) -> DepthSet:
+    """Some pictures of a data set in main memory, their depth in half precision. Raises
+    `ModelError` if nobody knows it.
     """
     pictures, near = [], []
-    for part in dataset.parts(64):
-        (progress or Progress()).report(part.start, len(dataset), note="reading pictures")
+    for start in range(chosen.start, chosen.stop, 64):
+        part = range(start, min(start + 64, chosen.stop))
+        (progress or Progress()).report(start, chosen.stop, note="reading pictures")
         near.append(dataset.depth(part).to(torch.float16).numpy())
         pictures.append((dataset.pictures(part) * 255).round().to(torch.uint8).numpy())
     return DepthSet(np.concatenate(pictures), np.concatenate(near))
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DepthRecipe:
     """How a depth network is taught.
 
     `batch`: pictures a step. `rate`: the peak learning rate, reached after `warmup` steps and then
@@ -85,7 +86,7 @@ class Recipe:
 
     batch: int = 16
     rate: float = 1e-3
-    warmup: int = 50
+    warmup: int = 100
     floor: float = 0.01
     ema: float = 0.998
     trim: float = 0.0
@@ -127,19 +128,38 @@ def slope_loss(off: Tensor, scales: int = 4) -> Tensor:
     return total
 
 
+def agreement(one: Tensor, other: Tensor) -> Tensor:
+    """How well two maps [b, h, w] agree on what is nearer than what, [b]: 1 perfectly, 0 not at
+    all (Spearman's rank correlation; equal values share the mean of their ranks).
+    """
+    ranks = [torch.stack([_ranks(item) for item in maps.flatten(1)]) for maps in (one, other)]
+    left, right = (rank - rank.mean(1, keepdim=True) for rank in ranks)
+    lengths = left.norm(dim=1) * right.norm(dim=1)
+    agreed: Tensor = (left * right).sum(1) / lengths.clamp_min(1e-12)
+    return agreed
+
+
+def _ranks(values: Tensor) -> Tensor:
+    _, places, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2).double()[places]
+    return ranks
+
+
 def train_depth(
     network: Any,
     data: DepthSet,
     preprocessing: Preprocessing,
-    recipe: Recipe,
+    recipe: DepthRecipe,
     run: loop.Run,
     *,
     progress: Progress | None = None,
     after: Callable[[int, Any], None] | None = None,
+    preview: Callable[[], Any] | None = None,
 ) -> tuple[Any, loop.Losses]:
     """Teaches a `DPTForDepthEstimation` on its device; gives the averaged network and all losses.
 
-    Pictures are turned left for right half of the time. `after(step, averaged)` is called at each
+    Pictures are turned left for right half of the time. While it learns, the network may answer
+    less than 0, which it cuts off afterwards. `after(step, averaged)` is called at each
     save. Raises `ModelError` for NaN or without data, `Cancelled` out of `progress`.
     """
     data.check()
@@ -147,6 +167,7 @@ def train_depth(
     network.train()
     optimizer = loop.adamw(network, recipe.rate)
     average = loop.Ema(network, recipe.ema)
+    cut, network.head.head[-1] = network.head.head[-1], nn.Identity()  # what is cut learns nothing
 
     def step_fn(step: int) -> dict[str, Tensor]:
         rng = loop.step_rng(run.seed, f"{run.name}-data", step)
@@ -171,11 +192,15 @@ def train_depth(
         average.update(network, step)
         return {"loss": loss.detach()}
 
-    losses = loop.train(
-        run,
-        {"model": network, "optimizer": optimizer, "average": average},
-        step_fn,
-        progress=progress,
-        after=None if after is None else lambda step: after(step, average.model),
-    )
+    try:
+        losses = loop.train(
+            run,
+            {"model": network, "optimizer": optimizer, "average": average},
+            step_fn,
+            progress=progress,
+            after=None if after is None else lambda step: after(step, average.model),
+            preview=preview,
+        )
+    finally:
+        network.head.head[-1] = cut
     return average.model, losses

@@ -62,7 +62,8 @@ def latent_set(
             clean.append(encode(pixels))
             cells = clean[-1].shape[2:]
             if conditions == "masks":
-                masks = random_masks(len(pixels), *pixels.shape[2:], rng)[:, None]
+                height, width = pixels.shape[2:]
+                masks = random_masks(len(pixels), height, width, rng)[:, None]
                 left = encode(pixels * (masks < 0.5))
                 beside.append(torch.cat([interpolate(masks, cells, mode="nearest"), left], 1))
             elif conditions == "depth":

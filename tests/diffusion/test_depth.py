@@ -267,7 +267,7 @@ def test_pictures_of_depth(memory):
     assert grey.shape == (2, 4, 5, 3)
     torch.testing.assert_close(grey[0, ..., 1], (ramp[0] - 3) / 4)
     assert not grey[1].any(), "a flat map has no nearest"
-    colours = diffusion.depth_picture(depth, "inferno")
+    colours = diffusion.depth_picture(depth, "magma")
     assert colours.shape == (2, 4, 5, 3) and colours.min() >= 0 and colours.max() <= 1
     brightness = colours[0].mean(-1).flatten()
     assert bool((brightness.diff() > 0).all()), "near is bright"

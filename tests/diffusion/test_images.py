@@ -88,6 +88,57 @@ def test_frames_are_a_batch(tmp_path):
     assert mask.shape == (3, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("mode", "key"), [("P", 3), ("L", 77), ("RGB", (9, 8, 7)), ("1", 1)], ids=str
+)
+def test_one_colour_that_stands_for_transparency(tmp_path, mode, key):
+    """A PNG of any kind may name a colour, or a place of its palette, that is transparent."""
+    made = Image.new(mode, (4, 2), 0)
+    if mode == "P":
+        made.putpalette([9, 9, 9] * 3 + [200, 100, 50] + [9, 9, 9] * 4)
+    made.putpixel((1, 0), key)
+    made.save(tmp_path / "a.png", transparency=key)
+    image, mask = read_image(tmp_path / "a.png")
+    assert image.shape == (1, 2, 4, 3)
+    assert mask[0].tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
+
+
+def test_greys_of_16_bits_keep_their_steps(tmp_path):
+    steps = np.arange(0, 4096, dtype=np.uint16).reshape(64, 64)
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(steps).save(tmp_path / name)
+        image, mask = read_image(tmp_path / name)
+        torch.testing.assert_close(image[0, ..., 1] * 65535, torch.from_numpy(steps).float())
+        assert mask.max() == 0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_of_every_kind_and_of_photographs(tmp_path, picture, orientation):
+    turn = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}[orientation]
+    upright = picture if turn is None else picture.transpose(Image.Transpose(turn))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "a.webp", exif=exif, lossless=True)
+    image, _ = read_image(tmp_path / "a.webp")
+    assert torch.equal(image[0], tensor_of(upright))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "gif", "bmp", "tif"])
+def test_a_damaged_file_is_told_wherever_it_is_cut(tmp_path, picture, kind):
+    """Cut off anywhere, or with bytes that are not its own: a FileError, or a picture."""
+    picture.save(tmp_path / f"whole.{kind}")
+    data = (tmp_path / f"whole.{kind}").read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / f"hurt.{kind}"
+    for place in range(0, len(data), max(1, len(data) // 60)):
+        for hurt in (data[:place], data[:place] + rng.bytes(9) + data[place + 9 :]):
+            path.write_bytes(hurt)
+            try:
+                assert read_image(path)[0].shape[0] >= 1
+            except FileError as error:
+                assert path.name in str(error) and error.hint
+
+
 def test_what_is_no_picture(tmp_path, picture):
     (tmp_path / "text.png").write_text("hello")
     picture.save(tmp_path / "whole.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ TINY = Config(
     vae_channels=(8, 8, 8, 8), vae_steps=3, vae_batch=4,
     text_width=32, text_layers=1, text_steps=3, text_batch=4,
     unet_channels=(32, 32), unet_steps=3, unet_batch=4, decoder_steps=3,
+    variant_scenes=8, inpaint_steps=3, inpaint_batch=2, depth_channels=(16, 16), depth_steps=3,
+    depth_batch=2, estimator_steps=3, estimator_batch=2,
 )  # fmt: skip
 
 
@@ -54,6 +57,16 @@ def test_all_stages_run_resume_to_the_bit_and_export(tmp_path: Path) -> None:
         assert one and one.keys() == two.keys()
         assert all(torch.equal(one[name], two[name]) for name in one)
     run_stage("export", TINY, straight)
+    for stage, channels in (("inpaint", 9), ("depth", 5), ("estimator", 0)):
+        run_stage(stage, TINY, broken, stop_at=2)
+        assert not (broken / f"model-{stage}").exists()
+        if stage != "estimator":
+            (broken / "model").mkdir(exist_ok=True)
+            shutil.copy(straight / "model" / "model_index.json", broken / "model")
+        run_stage(stage, TINY, broken)
+        (weights,) = (broken / f"model-{stage}").rglob("*.safetensors")
+        if channels:
+            assert load_file(weights)["conv_in.weight"].shape[1] == channels
     pipe = load(straight / "model")
     made = pipe("a red house", num_inference_steps=2, output_type="np").images
     assert made.shape == (1, 16, 16, 3) or made.shape[0] == 1
@@ -73,6 +86,8 @@ def test_training_pictures_hold_nothing_held_out(tmp_path: Path) -> None:
     assert not any(held_out(scene(7, i)) for i in range(300))
     pictures = render_set(tmp_path / "p.npy", 7, 4, 1)
     assert np.array_equal(pictures, render_set(tmp_path / "p.npy", 7, 4, 1))
+    with pytest.raises(ValueError, match="no stage"):
+        run_stage("unknown", TINY, tmp_path)
     with pytest.raises(ValueError, match="holds 4 scenes, not 5"):
         render_set(tmp_path / "p.npy", 7, 5, 1)
 

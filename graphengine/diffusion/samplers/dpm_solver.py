@@ -47,7 +47,7 @@ def _second(
     denoise: Denoiser, x: Tensor, sigma: float, sigma_next: float, slope: Tensor, share: float
 ) -> tuple[Tensor, Tensor]:
     """DPM-Solver-2 with its second point at a share of the way; and the slope there."""
-    level = sigma * (sigma_next / sigma) ** share
+    level: float = sigma * (sigma_next / sigma) ** share
     seen = x + slope * (level - sigma)
     other = (seen - denoise(seen, level)) / level
     return x + (slope + (other - slope) / (2 * share)) * (sigma_next - sigma), other
@@ -58,7 +58,7 @@ def _third(
 ) -> Tensor:
     """DPM-Solver-3 with points at 1/3, where the slope is known, and 2/3."""
     h = math.log(sigma / sigma_next)
-    level = sigma * (sigma_next / sigma) ** (2 / 3)
+    level: float = sigma * (sigma_next / sigma) ** (2 / 3)
     seen = x + slope * (level - sigma)
     seen = seen - (slope_1 - slope) * (level * 2 * (math.expm1(2 / 3 * h) / (2 / 3 * h) - 1))
     other = (seen - denoise(seen, level)) / level

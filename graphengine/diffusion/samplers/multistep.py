@@ -104,14 +104,14 @@ def adams_v(sizes: Sequence[float]) -> list[float]:
     weights = [1 + h / h1 / 2, -h / h1 / 2, 0.0, 0.0]
     if len(sizes) > 2:
         second = (1 - h * h / (3 * h1 * (h1 + h2))) / 2
-        shares = (1, -1 - h1 / h2, h1 / h2, 0)
+        shares = (1.0, -1 - h1 / h2, h1 / h2, 0.0)
         weights = [weight + second * share for weight, share in zip(weights, shares)]
     if len(sizes) > 3:
         lag = h1 * (h1 + h2) / (h2 * (h2 + h3))
         third = (1 - h / (3 * (h + h1))) / 2
         third += (1 - h / (2 * (h + h1))) * h / (6 * (h + h1 + h2))
         third *= h * (h + h1) * (h + h1 + h2) / (h1 * (h1 + h2) * (h1 + h2 + h3))
-        shares = (1, -1 - h1 / h2 - lag, h1 / h2 + lag * (1 + h2 / h3), -lag * h1 / h2)
+        shares = (1.0, -1 - h1 / h2 - lag, h1 / h2 + lag * (1 + h2 / h3), -lag * h1 / h2)
         weights = [weight + third * share for weight, share in zip(weights, shares)]
     return weights[: len(sizes)]
 

@@ -139,9 +139,7 @@ def sa_solver(
     added = None
     if tau:
         way = math.log(sigma / sigma_next)
-        added = noise(sigma, sigma_next) * (
-            sigma_next * math.sqrt(-math.expm1(-2 * tau**2 * way))
-        )
+        added = noise(sigma, sigma_next) * (sigma_next * math.sqrt(-math.expm1(-2 * tau**2 * way)))
     move = Move(x, sigma, tau, added)
     return stochastic_adams(move, known[-predictor_order:], sigma_next), (move, known)
 
@@ -166,7 +164,8 @@ def adams_weights(places: Sequence[float], h: float, rate: float) -> list[float]
     """
     import numpy as np
 
-    moments, powers = [], range(len(places))
+    moments: list[float] = []
+    powers = range(len(places))
     for power in powers:
         before = power / rate * moments[-1] if power else 1.0
         moments.append(before - h**power * math.exp(-rate * h))

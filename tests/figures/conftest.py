@@ -1,0 +1,3 @@
+from tests.diffusion.conftest import checkpoint, folder, memory, one_thread
+
+__all__ = ["checkpoint", "folder", "memory", "one_thread"]
