@@ -76,7 +76,10 @@ def table(
 
 def aliases(name: str) -> list[str]:
     """A sampler and the others that are the same function."""
-    return [name, *(other for other in SAMPLERS if other != name and SAMPLERS[other] == SAMPLERS[name])]
+    return [
+        name,
+        *(other for other in SAMPLERS if other != name and SAMPLERS[other] == SAMPLERS[name]),
+    ]
 
 
 def main() -> None:
@@ -102,8 +105,13 @@ def main() -> None:
     kinds = list(dict.fromkeys(column for _, column, *_ in special))
     schedules = [name for name in SCHEDULES if name != "linear"]
     text = [TITLE.format(count=len(runs)), *table(known, schedules, plain, tolerance.__getitem__)]
-    text += ["", f"Without known results: {', '.join(rest)}. They are tested by what they have to be:"]
-    text += ["the same as another method in a special case, the limit of many steps, the statistics."]
+    text += [
+        "",
+        f"Without known results: {', '.join(rest)}. They are tested by what they have to be:",
+    ]
+    text += [
+        "the same as another method in a special case, the limit of many steps, the statistics."
+    ]
     text += ["", "## Special runs", ""]
     rows = [name for name in SAMPLERS if name in {row for row, *_ in special}]
     text += table(rows, kinds, special, tolerance.__getitem__)

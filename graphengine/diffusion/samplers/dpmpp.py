@@ -72,8 +72,8 @@ def dpmpp_2s_ancestral_cfg_pp(
     denoise: Denoiser, x: Tensor, sigma: float, sigma_next: float, history: History, noise: Noise
 ) -> tuple[Tensor, History]:
     """`dpmpp_2s_ancestral` with CFG++ (arXiv:2406.08070): what guidance adds to the clean latent is
-    added to x before it is scaled down. The second half of the step takes the unguided answer in
-    the middle.
+    added to x before it is scaled down. The whole step takes the unguided answer in the middle from
+    the guided one at its start, as the field has it.
     """
     clean, unguided = both(denoise, x, sigma)
     if sigma_next == 0:

@@ -111,7 +111,10 @@ def heunpp2(
     A slope seen ahead counts with its level's share of `first`, the run's first level; the slope
     here counts with the rest. `ahead`: those levels.
     """
-    here = (x - denoise(x, sigma)) / sigma
+    clean = denoise(x, sigma)
+    if not ahead:
+        return towards(x, clean, sigma_next / sigma), history
+    here = (x - clean) / sigma
     mean = slope = here
     seen, level = x, sigma
     for level_next in ahead:

@@ -94,9 +94,9 @@ def ipndm_v(
 def adams_v(sizes: Sequence[float]) -> list[float]:
     """Weights of up to four slopes for step sizes, both the newest first.
 
-    They are those the authors published with their paper. For even steps they are Adams-Bashforth's;
-    for uneven ones the second and third differences are weighted a little otherwise than
-    integration would, and tools everywhere compute them so.
+    They are those the authors published with their paper, and tools everywhere compute them so: the
+    third difference, and on uneven steps the second, weigh a little otherwise than integration would
+    have it. Up to three even steps they are Adams-Bashforth's.
     """
     h, h1, h2, h3 = (*sizes, *(math.nan,) * 3)[:4]
     if len(sizes) == 1:
