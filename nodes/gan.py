@@ -83,6 +83,7 @@ def compare(
     gan: list[Image],
     diffusion: list[Image],
     title: str = "Two ways to draw",
+    note: Annotated[str, Field(description="a line under the title")] = "",
 ) -> Image:
     """Show pictures of the world, of a GAN and of a diffusion model in three rows."""
     rows = {
@@ -99,6 +100,7 @@ def compare(
         [_enlarged(one, side) for pictures in shown.values() for one in pictures[:columns]],
         columns=columns,
         title=title,
+        note=note,
         row_labels=list(shown),
     )
 
