@@ -25,6 +25,7 @@ canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Tr
 SOURCE = "__graphengine_source__"
 """The attribute of a pack's module under which its digest is kept."""
 LIBRARY = re.compile(rb"^\s*(?:from|import)\s+graphengine\.(\w+)", re.MULTILINE)
+NAMES = re.compile(rb"^\s*from\s+graphengine\s+import\s+(\([^)]*\)|.*)", re.MULTILINE)
 
 Parts = dict[str, Any]
 """What a signature is made of: `type`, `source`, `values`, `links`, and `files`, `live`, `salt`,
@@ -79,6 +80,8 @@ def _digest(files: Iterable[Path]) -> str:
         content = path.read_bytes()
         digest.update(content)
         packages |= set(LIBRARY.findall(content))
+        for names in NAMES.findall(content):
+            packages |= set(re.findall(rb"\w+", names))
     for name in sorted(packages):
         for path in sorted((Path(__file__).parent / name.decode()).rglob("*.py")):
             digest.update(path.read_bytes())

@@ -82,6 +82,8 @@ def draw(
     names, maps = diffusion.word_maps(attention, tokens, only)
     told = names[:MOST_WORDS]
     note = "Brightest where a word got most attention; beneath it, its share of all attention"
+    if not names:
+        note = "The prompt has no words"
     if len(names) > len(told):
         note += f". The first {len(told)} of {len(names)} words"
     drawn = [

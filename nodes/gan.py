@@ -32,9 +32,9 @@ class Trained(NamedTuple):
 @node(category="gan", title="Train GAN")
 def train(
     dataset: Dataset,
-    steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1500,
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] = 3000,
     batch: Annotated[int, Field(ge=2, le=1024, description="pictures a step")] = 32,
-    rate: Annotated[float, Field(gt=0, le=1, description="learning rate of both networks")] = 2e-3,
+    rate: Annotated[float, Field(gt=0, le=1, description="learning rate of both networks")] = 3e-3,
     width: Annotated[
         int, Field(ge=4, le=256, multiple_of=4, description="channels at full size")
     ] = 16,
@@ -83,6 +83,7 @@ def compare(
     gan: list[Image],
     diffusion: list[Image],
     title: str = "Two ways to draw",
+    note: Annotated[str, Field(description="a line under the title")] = "",
 ) -> Image:
     """Show pictures of the world, of a GAN and of a diffusion model in three rows."""
     rows = {
@@ -99,6 +100,7 @@ def compare(
         [_enlarged(one, side) for pictures in shown.values() for one in pictures[:columns]],
         columns=columns,
         title=title,
+        note=note,
         row_labels=list(shown),
     )
 

@@ -17,7 +17,7 @@ def pictures(
     title: Title = "",
     note: Note = "",
     captions: Annotated[
-        str, Multiline(), Field(description="one line for each picture, or none")
+        str, Multiline(), Field(description="one line for each link or each picture, or none")
     ] = "",
     columns: Columns = 0,
     **images: Image,
@@ -27,6 +27,8 @@ def pictures(
         raise GraphEngineError("a sheet needs a picture", "link one at least")
     shown = [picture for image in images.values() for picture in image]
     lines = captions.splitlines() if captions.strip() else []
+    if len(lines) == len(images):  # a link may bring several pictures
+        lines = [line for line, image in zip(lines, images.values()) for _ in image]
     return figures.labelled_grid(
         shown, columns=columns or None, title=title, note=note, captions=lines
     )

@@ -17,7 +17,7 @@ from graphengine.diffusion.noise import SEEDS, checked
 from graphengine.diffusion.previews import fit_colors, latent_picture
 from graphengine.diffusion.regions import Cells, Frame, PredictAt, conditioned, part_of
 from graphengine.diffusion.samplers import GuidedDenoiser
-from graphengine.diffusion.sampling import Preview, Watch, noise_of, noised, sample
+from graphengine.diffusion.sampling import Preview, Watch, fit_mask, noise_of, noised, sample
 from graphengine.diffusion.schedules import NoiseTable, levels, noise_table
 from graphengine.diffusion.types import Conditioning, Latent, Model, kind_of
 from graphengine.errors import ModelError
@@ -120,8 +120,12 @@ def ksampler(
             preview=_preview(model, memory),
             watch=watch,
         )
-    left = result.double() if sigmas[-1] > 0 else result.float()
-    return replace(latent, samples=from_model(model, left.cpu()))
+    if sigmas[-1] > 0:
+        return replace(latent, samples=from_model(model, result.double().cpu()))
+    done = from_model(model, result.float().cpu())
+    if latent.noise_mask is not None:  # what stays is the input's to the last bit, at any scale
+        done = torch.where(fit_mask(latent.noise_mask, done) > 0, done, latent.samples)
+    return replace(latent, samples=done)
 
 
 def cut(sigmas: list[float], start: int, end: int | None, leftover: bool) -> list[float]:

@@ -38,9 +38,9 @@ def merge_lora(unet: Any, lora: Lora) -> None:
 
     Raises `ModelError` if it was made for a U-Net of another shape, or for none.
     """
-    from diffusers.loaders import StableDiffusionLoraLoaderMixin
+    from diffusers.loaders import lora_pipeline
 
-    reader: Any = StableDiffusionLoraLoaderMixin
+    reader: Any = lora_pipeline.StableDiffusionLoraLoaderMixin
     fits = "take one that was made for models of this kind"
     try:
         state, alphas = reader.lora_state_dict(

@@ -42,7 +42,7 @@ def attention_figure(
         )
     size = (int(picture.shape[1]), int(picture.shape[2]))
     heats = [heated(picture, stretched(one, size)) for one in maps]
-    shares = [f"{word}\n{100 * float(one.mean()):.1f} %" for word, one in zip(words, maps)]
+    shares = [f"{word}\n{percent(float(one.mean()))}" for word, one in zip(words, maps)]
     count = len(heats) + 1
     return labelled_grid(
         [picture[..., :3], *heats],
@@ -51,6 +51,11 @@ def attention_figure(
         note=note,
         captions=["the picture", *shares],
     )
+
+
+def percent(share: float) -> str:
+    """A share for people to read: `13.5 %`, `0.02 %`."""
+    return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.1g} %"
 
 
 def stretched(one: Tensor, size: tuple[int, int]) -> Tensor:

@@ -44,7 +44,7 @@ class GanRecipe:
 
     batch: int = 32
     width: int = 16
-    rate: float = 2e-3
+    rate: float = 3e-3
     ema: float = 0.99
     looks: int = 5
     shown: int = 6

@@ -70,7 +70,10 @@ def latent_set(
                 beside.append(depth_condition(dataset.depth(part), *cells))
     progress.report(len(dataset), len(dataset))
     captions = tuple(dataset.captions(index) for index in range(len(dataset)))
-    latents, extra = torch.cat(clean), torch.cat(beside) if beside else None
+    # In one memory layout, whatever the VAE's: so that they are the same bits from a cache, and what
+    # is learnt from them too.
+    latents = torch.cat(clean).contiguous()
+    extra = torch.cat(beside).contiguous() if beside else None
     return LatentSet(latents, captions, extra, _digest(latents, captions, extra))
 
 
@@ -79,5 +82,5 @@ def _digest(latents: Tensor, captions: tuple[tuple[str, ...], ...], extra: Tenso
     for tensor in (latents, extra):
         if tensor is not None:
             digest.update(repr(tuple(tensor.shape)).encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()

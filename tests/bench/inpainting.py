@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 ASKED = ("kind", "colour", "place", "size")
 """What is asked for inside of the mask; all else lies outside of it, too, and is kept."""
 
-BOX = {"near": (44.0, 20.0, 127.0), "far": (27.0, 33.0, 96.0)}
+BOX = {"near": (44.0, 8.0, 128.0), "far": (27.0, 22.0, 98.0)}
 """Half the width, top and bottom of the box that holds any object, in pixels, by its size."""
 
 
@@ -136,7 +136,7 @@ def main() -> None:
     """Runs the whole measurement and prints it as markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=60)
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--checkpoints", type=Path, default=export.MODEL.parent)
     parser.add_argument("--sheet", type=Path, default=HERE / "inpainting.png")
     parser.add_argument("--write", action="store_true", help="also write the table and the sheet")

@@ -25,7 +25,7 @@ from graphengine.diffusion import (
 )
 from graphengine.diffusion.attention import Recorder, attention_of, halved, recording
 from graphengine.errors import GraphEngineError, ModelError
-from graphengine.figures.heat import attention_figure, stretched
+from graphengine.figures.heat import attention_figure, percent, stretched
 
 SETTINGS = {"seed": 1, "steps": 3, "cfg": 5.0, "sampler": "dpmpp_2m", "schedule": "karras"}
 
@@ -236,6 +236,15 @@ def test_an_empty_prompt_has_no_maps_and_a_picture(checkpoint, memory):
     assert figure.shape[-1] == 3
     with pytest.raises(GraphEngineError, match="0 maps for 1 words"):
         attention_figure(torch.rand(1, 24, 32, 3), found[0], ["cat"])
+
+
+def test_shares_are_legible():
+    assert [percent(share) for share in (0.1349, 0.007, 0.0002, 0)] == [
+        "13.5 %",
+        "0.7 %",
+        "0.02 %",
+        "0 %",
+    ]
 
 
 def test_maps_are_stretched_over_the_picture():

@@ -114,7 +114,18 @@ def test_an_edit_of_a_helper_beside_the_node_changes_the_signature(tmp_path: Pat
     assert sorted(load(tmp_path)) == ["a", "b"]
 
 
-def test_the_library_that_a_pack_imports_is_part_of_it(tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from graphengine.diffusion import x",
+        "import graphengine.diffusion.sample",
+        "from graphengine import node, diffusion",
+        "from graphengine import (\n        node,\n        diffusion as d,\n    )",
+    ],
+)
+def test_the_library_that_a_pack_imports_is_part_of_it(
+    tmp_path: Path, monkeypatch: Any, line: str
+) -> None:
     import graphengine.signature as signature
 
     library = tmp_path / "graphengine"
@@ -123,7 +134,7 @@ def test_the_library_that_a_pack_imports_is_part_of_it(tmp_path: Path, monkeypat
     packs = tmp_path / "packs"
     write(
         packs / "uses.py",
-        NODE.format(id="uses", n=1) + "\n\ndef g():\n    from graphengine.diffusion import x",
+        NODE.format(id="uses", n=1) + f"\n\ndef g():\n    {line}",
     )
     write(packs / "plain.py", NODE.format(id="plain", n=1))
     before = load(packs)

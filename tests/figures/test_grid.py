@@ -81,6 +81,14 @@ def test_words_take_room_above_or_below(words):
     assert told.shape[1] > plain_sheet.shape[1]
 
 
+def test_captions_lie_between_the_rows():
+    distances = []
+    for captions in ((), ["one\ntwo", ""]):
+        sheet = labelled_grid([plain(RED), plain(GREEN)], columns=1, cell=40, captions=captions)
+        distances.append(places(sheet, GREEN)[0] - places(sheet, RED)[2])
+    assert distances[1] > distances[0] + px(20)
+
+
 def test_names_of_rows_take_room_on_the_left():
     sheets = [
         labelled_grid([plain(RED), plain(RED)], columns=1, cell=50, **words)

@@ -11,6 +11,7 @@ from PIL import Image
 from graphengine import diffusion, figures
 from graphengine.diffusion import Levels, Trace
 from graphengine.errors import GraphEngineError
+from graphengine.figures import style
 from graphengine.figures.latent import colored, cut_to, visible_factor
 from graphengine.figures.schedule import table_rows
 from graphengine.figures.style import PAGE, SCALE, new_figure, rendered
@@ -165,6 +166,20 @@ def test_paths_show_the_pictures_at_their_ends(trace, pictures):
         found[name] = (float(rows.float().mean()), float(columns.float().mean()))
     assert found["blue"][1] < found["red"][1], "the noise on the left"
     assert found["red"][0] < found["green"][0], "the first above the second"
+
+
+def test_a_path_leads_to_the_right_and_the_first_lies_above(trace, pictures):
+    """Where the strong dots at the ends of both paths are, between the pictures."""
+    gone = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)
+    white = torch.ones_like(pictures)
+    ways = [way(trace, white, points=torch.stack([gone, side * gone], 1)) for side in (1, -1)]
+    drawn = figures.paths_figure(white, *ways)[0, 2 * 240 : 2 * 380, 2 * 600 : 2 * 640]
+    rows = []
+    for color in style.ACCENTS[:2]:
+        wanted = torch.tensor([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        found, _ = torch.where((drawn - wanted).abs().amax(-1) < 0.02)
+        rows.append(float(found.float().median()))
+    assert rows[0] < rows[1] - 100
 
 
 def test_paths_of_one_point_and_of_tall_pictures_are_drawn(trace):
