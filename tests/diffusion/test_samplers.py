@@ -11,11 +11,16 @@ from hypothesis import strategies as st
 from graphengine.diffusion import (
     SAMPLERS,
     SCHEDULES,
+    Area,
+    empty_latent,
     guide,
     guided,
+    ksampler,
     levels,
+    limit_to_area,
     noise_table,
     sample,
+    set_mask,
 )
 from graphengine.diffusion.noise import step_noise
 from graphengine.diffusion.samplers.multistep import ADAMS, adams_v, lagrange_integral
@@ -505,3 +510,35 @@ def test_dpm_adaptive_gives_up_on_a_model_that_never_settles():
     sigmas, options = start("dpm_adaptive", steps=4)
     with pytest.raises(ModelError, match="accurate enough at sigma 14.61.*dpmpp_2m"):
         sample(restless, torch.zeros(1, 4, 8, 8), sigmas, **options)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_runs_a_model(sampler, checkpoint, memory, prompts):
+    """A U-Net of random weights, with a mask, whatever guidance the sampler asks for."""
+    positive, negative = prompts
+    empty = empty_latent(checkpoint.vae, width=64, height=64, batch=2)
+    latent = set_mask(empty, torch.tensor([[[1.0, 0.0]]]))
+    options = {"seed": 3, "steps": 3, "schedule": "karras", "memory": memory, "sampler": sampler}
+    made = [
+        ksampler(checkpoint.model, positive, negative, latent, cfg=cfg, **options).samples
+        for cfg in (1.0, 2.0)
+    ]
+    assert torch.isfinite(made[0]).all()
+    assert not torch.equal(*made)
+    assert not torch.equal(made[0][:1], made[0][1:])
+
+
+def test_cfg_pp_of_areas_is_that_of_the_whole(checkpoint, memory, prompts):
+    """One text everywhere, once as it is and once as an area that covers everything."""
+    positive, negative = prompts
+    everywhere = limit_to_area(positive, Area(0, 0, 1, 1, "fraction"))
+    latent = empty_latent(checkpoint.vae, width=64, height=64)
+    for cfg in (1.0, 2.0):
+        options = {"seed": 3, "steps": 3, "cfg": cfg, "schedule": "karras", "memory": memory}
+        plain, regional = (
+            ksampler(
+                checkpoint.model, text, negative, latent, sampler="euler_cfg_pp", **options
+            ).samples
+            for text in (positive, everywhere)
+        )
+        torch.testing.assert_close(plain, regional, rtol=1e-4, atol=1e-4)
