@@ -12,6 +12,7 @@ from graphengine.diffusion import (
     SAMPLERS,
     SCHEDULES,
     Area,
+    Betas,
     empty_latent,
     guide,
     guided,
@@ -25,7 +26,7 @@ from graphengine.diffusion import (
 from graphengine.diffusion.noise import step_noise
 from graphengine.diffusion.samplers.multistep import ADAMS, adams_v, lagrange_integral
 from graphengine.diffusion.samplers.predictor_corrector import adams_weights
-from graphengine.diffusion.samplers.stochastic import er_integrals, er_scale
+from graphengine.diffusion.samplers.stochastic import er_integrals, er_scale, er_sde
 from graphengine.errors import Cancelled, ModelError
 from graphengine.resource import Progress
 from tests.diffusion import mixture
@@ -542,3 +543,57 @@ def test_cfg_pp_of_areas_is_that_of_the_whole(checkpoint, memory, prompts):
             for text in (positive, everywhere)
         )
         torch.testing.assert_close(plain, regional, rtol=1e-4, atol=1e-4)
+
+
+def test_heunpp2_weighs_what_it_sees_ahead_by_level():
+    """With slopes that depend on the level alone, the sum can be written down."""
+    sigmas = [4.0, 2.5, 1.0, 0.5]
+    slope = {4.0: 1.0, 2.5: -2.0, 1.0: 5.0}
+    options = {"sampler": "heunpp2", "seed": 0, "sigma_max": 14.6, "add_noise": False}
+    made = sample(lambda x, s: x - s * slope[s], torch.zeros(1, 1, 1, 1), sigmas, **options)
+    w1, w2 = 2.5 / 12, 1.0 / 12
+    wanted = ((1 - w1 - w2) * 1.0 + w1 * -2.0 + w2 * 5.0) * -1.5
+    wanted += ((1 - 1.0 / 8) * -2.0 + 1.0 / 8 * 5.0) * -1.5
+    wanted += 5.0 * -0.5
+    assert float(made) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_er_sde_weighs_slope_and_bend_by_their_integrals():
+    from scipy.integrate import quad
+
+    def weight(power):
+        """scale(1.5) times the integral of (s - 2)^power / power! against -d(1 / scale)."""
+        step = 1e-5
+        return (
+            er_scale(1.5)
+            * quad(
+                lambda s: (
+                    (s - 2) ** power
+                    / math.factorial(power)
+                    * (1 / er_scale(s - step) - 1 / er_scale(s + step))
+                    / (2 * step)
+                ),
+                1.5,
+                2,
+            )[0]
+        )
+
+    def step(history):
+        x, clean = torch.zeros(1), torch.zeros(1)
+        answer = er_sde(lambda *_: clean, x, 2.0, 1.5, history, lambda *_: torch.zeros(1))
+        return float(answer[0])
+
+    # A slope of 1, then a bend of 1.
+    assert step(((3.0, torch.tensor([1.0]), None),)) == pytest.approx(weight(1), rel=0.02)
+    bent = ((4.0, torch.zeros(1), None), (3.0, torch.zeros(1), torch.tensor([1.0])))
+    assert step(bent) == pytest.approx(weight(2), rel=0.02)
+
+
+def test_sa_solver_is_stochastic_in_the_middle():
+    """Where the step ends between 80% and 20% of the timesteps of the model."""
+    sigmas = [14.6, 6.0, 5.0, 1.0, 0.58, 0.56, 0.1, 0.0]
+    taus = [stage.step.keywords["tau"] for stage in SAMPLERS["sa_solver"].plan(sigmas, TABLE)]
+    assert taus == [0, 1, 1, 1, 0, 0, 0]
+    calm = noise_table(Betas("scaled_linear", 0.0001, 0.002))
+    other = [stage.step.keywords["tau"] for stage in SAMPLERS["sa_solver"].plan(sigmas, calm)]
+    assert other != taus
