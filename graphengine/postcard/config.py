@@ -42,9 +42,9 @@ class Config:
 
     variant_scenes: int = 12_000
 
-    inpaint_steps: int = 1_000
+    inpaint_steps: int = 2_000
     inpaint_batch: int = 48
-    inpaint_rate: float = 4e-4
+    inpaint_rate: float = 1.2e-3
 
     depth_channels: tuple[int, ...] = (48, 96, 112)
     depth_steps: int = 2_400

@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=60)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--checkpoints", type=Path, default=export.MODEL.parent)
-    parser.add_argument("--sheet", type=Path, default=HERE / "inpainting.png")
+    parser.add_argument("--sheet", type=Path, default=HERE / "inpainting.webp")
     parser.add_argument("--write", action="store_true", help="also write the table and the sheet")
     args = parser.parse_args()
 
