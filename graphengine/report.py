@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -64,12 +64,16 @@ class Report:
 
 
 def clip(value: Any, width: int = 60) -> str:
-    """A value in a few words, for an error text: a tensor by its shape, a long text by its
-    beginning.
+    """A value in a few words, for an error text: a tensor by its shape, a record by its first
+    field, a long text by its beginning.
     """
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"{type(value).__name__} of shape {tuple(shape)}"
+    if is_dataclass(value) and not isinstance(value, type):
+        first = next((f"{f.name}={clip(getattr(value, f.name))}" for f in fields(value)), "")
+        more = ", ..." if len(fields(value)) > 1 else ""
+        return f"{type(value).__name__}({first}{more})"
     try:
         text = str(value) if isinstance(value, PurePath) else repr(value)
     except Exception:

@@ -211,7 +211,11 @@ def check_beside(model: Model, latent: Latent) -> None:
     name = model.folder.parent.name
     if brought != model.extra_channels:
         other = kind_of(model.channels, brought)
-        given = f"the latent was prepared for {other}" if brought else "the latent brings no more"
+        given = (
+            f"the latent was prepared for {other}"
+            if brought
+            else "nothing stands beside the latent"
+        )
         raise ModelError(
             f"{name} is {model.kind}, but {given}",
             f"{_remedy(model, brought)}, or take {other.rsplit(' (')[0]}",

@@ -17,7 +17,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "workflows" / "pictures"
-WIDEST = 1200
+WIDEST, SMALL = 1200, 300
 LONG = {"train_noise_predictor", "train_vae", "train_depth", "train_lora", "fine_tune", "gan"}
 """Trainings: minutes, not seconds."""
 
@@ -48,6 +48,10 @@ def keep(path: Path, name: str) -> None:
     """Saves a picture small enough for a page."""
     with Image.open(path) as picture:
         picture.thumbnail((WIDEST, WIDEST * 2), Image.Resampling.LANCZOS)
+        if picture.width < SMALL:
+            picture = picture.resize(
+                (picture.width * 4, picture.height * 4), Image.Resampling.LANCZOS
+            )
         picture.convert("RGB").save(PICTURES / f"{name}.webp", quality=88, method=6)
 
 

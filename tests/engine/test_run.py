@@ -7,13 +7,14 @@ import gc
 import logging
 import threading
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pytest
 
 from graphengine import Cancelled, Provenance, Resource, RunError, node
 from graphengine.cache import NoCache
+from graphengine.report import clip
 
 
 class Two(NamedTuple):
@@ -307,3 +308,16 @@ def test_results_are_let_go_when_their_last_reader_has_failed(board: Any) -> Non
     plan = replace(plan, targets=tuple(plan.steps[name] for name in "ld"))
     alive.clear()
     assert asyncio.run(board.engine.execute(plan)).results["l"] == {"result": 0}
+
+
+def test_a_record_is_told_by_its_first_field() -> None:
+    @dataclass
+    class Sheet:
+        pixels: Any
+        title: str = "t" * 100
+
+    class Pixels:
+        shape = (2, 3)
+
+    assert clip(Sheet(Pixels())) == "Sheet(pixels=Pixels of shape (2, 3), ...)"
+    assert clip(Sheet) == clip(Sheet)[:57] + "..."
