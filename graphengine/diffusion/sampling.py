@@ -1,5 +1,5 @@
-"""The one loop that drives every sampler: start noise, masks, progress, previews, cancelling, and
-the check for NaN.
+"""The one loop that drives every sampler: start noise, masks, progress, previews, cancelling,
+snapshots, and the check for NaN.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from graphengine.diffusion.denoiser import masked
 from graphengine.diffusion.noise import SEEDS, start_noise
-from graphengine.diffusion.samplers import Denoiser, History, Noise, Stage, both, sampler_named
+from graphengine.diffusion.samplers import Denoiser, Noise, Stage, both, sampler_named
 from graphengine.diffusion.schedules import NoiseTable, noise_table
+from graphengine.diffusion.snapshots import Snapshots, State, run_digest
 from graphengine.diffusion.step_noise import StepNoise
 from graphengine.errors import ModelError
 from graphengine.resource import Progress
@@ -46,6 +47,7 @@ def sample(
     progress: Progress | None = None,
     preview: Preview | None = None,
     watch: Watch | None = None,
+    snapshots: Snapshots | None = None,
 ) -> Tensor:
     """Noise a batch of latents and denoise it along `sigmas`. The only model it needs is `denoise`:
 
@@ -94,7 +96,10 @@ def sample(
     for the whole batch at once, as other tools do, and then an item depends on the size of its
     batch. Item 0 of a batch of one is the same with both.
 
-    `watch` is told every step of every item, one item after the other. Returns the result, [batch,
+    `watch` is told every step of every item, one item after the other. `snapshots` is told the state
+    after every step; if it holds one of the same run (latent, levels, sampler, seeds, mask and all
+    else that is given here but the denoiser), the run goes on from there to the same bits, and the
+    steps before are not watched again. dpm_adaptive's whole way is one step. Returns the result, [batch,
     channels, h, w]; with fewer than two levels the latent itself. Raises `ModelError` for an
     unknown sampler, levels that don't fall, a seed out of range, a denoiser without what the sampler
     needs, and when the model answers NaN or infinity; `Cancelled` out of `progress`.
@@ -125,32 +130,50 @@ def sample(
         ]
     start = noised(latent, noise, sigmas[0], sigma_max, from_noise and add_noise)
     stages = chosen.plan(list(sigmas), table or noise_table())
-    clock = _Clock(progress or Progress(), batch * len(stages), preview)
-    results = []
-    for place, index in enumerate(indices):
+    facts = {
+        "sampler": sampler,
+        "sigmas": list(sigmas),
+        "sigma_max": sigma_max,
+        "table": None if table is None else [table.sigma(step) for step in range(table.last + 1)],
+        "noise": [add_noise, from_noise, step_noise_from, seeds, later, indices],
+    }
+    run = "" if snapshots is None else run_digest(facts, [latent, start, noise_mask])
+    kept = None if snapshots is None else snapshots.load()
+    kept = None if kept is None or kept.run != run else kept.to(latent.device)
+    done = latent[:0] if kept is None else kept.done
+    told = 0 if kept is None else len(done) * len(stages) + kept.step
+    clock = _Clock(progress or Progress(), batch * len(stages), preview, told)
+    for place in range(len(done), batch):
         drawn = StepNoise(chosen.noise, later[place], shape, sigmas)
-        stream = drawn.of_item(index) if step_noise_from == "item" else drawn.of_batch(place, batch)
-        x = start[place : place + 1]
-        results.append(_descend(denoisers[place], x, stages, _like(stream, x), clock, watch))
-    return torch.cat(results)
+        own = drawn.of_item(indices[place])
+        stream = _Stream(own if step_noise_from == "item" else drawn.of_batch(place, batch), latent)
+        state = kept or State(run, done, 0, start[place : place + 1], (), 0)
+        if chosen.noise == "independent":  # ways along a Brownian path are known by their ends
+            stream.skip(state.draws)
+        x = _descend(denoisers[place], state, stages, stream, clock, watch, snapshots)
+        done, kept = torch.cat([done, x]), None
+    return done
 
 
 def _descend(
     denoise: Denoiser,
-    x: Tensor,
+    state: State,
     stages: Sequence[Stage],
-    noise: Noise,
+    noise: _Stream,
     clock: _Clock,
     watch: Watch | None,
+    snapshots: Snapshots | None,
 ) -> Tensor:
-    """One item, [1, channels, h, w], down all stages."""
-    history: History = ()
-    for i, stage in enumerate(stages):
+    """One item, [1, channels, h, w], down all stages that are left."""
+    x, history = state.x, state.history
+    for i, stage in enumerate(stages[state.step :], state.step):
         watched = _Watched(denoise, i, len(stages))
         noisy = x
         x, history = stage.step(watched, x, stage.sigma, stage.sigma_next, history, noise)
         if watch is not None and watched.first is not None:
             watch(i, stage.sigma, noisy, watched.first)
+        if snapshots is not None:
+            snapshots.save(State(state.run, state.done, i + 1, x, history, noise.draws))
         clock.tick(stage.sigma, watched.clean)
     return x
 
@@ -218,8 +241,20 @@ def fit_mask(mask: Tensor, latent: Tensor) -> Tensor:
     return fitted.expand(len(latent), 1, *latent.shape[2:])
 
 
-def _like(stream: Noise, like: Tensor) -> Noise:
-    return lambda sigma, sigma_next: stream(sigma, sigma_next).to(like)
+class _Stream:
+    """A stream of noise on the device of `like`, that counts how often it was drawn from."""
+
+    def __init__(self, noise: Noise, like: Tensor) -> None:
+        self.noise, self.like, self.draws = noise, like, 0
+
+    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
+        self.draws += 1
+        return self.noise(sigma, sigma_next).to(self.like)
+
+    def skip(self, draws: int) -> None:
+        """Throw away what was drawn before."""
+        while self.draws < draws:
+            self(0.0, 0.0)
 
 
 class _Watched:
@@ -253,18 +288,25 @@ class _Watched:
 
 
 class _Clock:
-    """Counts steps over the whole batch and tells them."""
+    """Counts steps over the whole batch and tells them; `done` of them were taken before."""
 
-    def __init__(self, progress: Progress, total: int, preview: Preview | None) -> None:
+    def __init__(
+        self, progress: Progress, total: int, preview: Preview | None, done: int = 0
+    ) -> None:
         self.progress, self.total, self.preview = progress, total, preview
-        self.done, self.start = 0, time.monotonic()
-        progress.report(0, total)
+        self.before, self.done, self.start = done, done, time.monotonic()
+        progress.report(done, total)
 
     def tick(self, sigma: float, clean: Tensor | None) -> None:
         self.done += 1
-        speed = self.done / max(time.monotonic() - self.start, 1e-9)
+        speed = (self.done - self.before) / max(time.monotonic() - self.start, 1e-9)
         picture = self.preview
         show = None if picture is None or clean is None else (lambda: picture(clean))
         self.progress.report(
-            self.done, self.total, preview=show, sigma=sigma, steps_per_second=speed
+            self.done,
+            self.total,
+            preview=show,
+            sigma=sigma,
+            steps_per_second=speed,
+            seconds_left=(self.total - self.done) / speed,
         )

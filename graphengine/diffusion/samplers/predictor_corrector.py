@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from graphengine.diffusion.samplers.step import Denoiser, History, Noise, Stage, towards
 
@@ -98,8 +97,7 @@ def plan_unipc(is_bh2: bool, sigmas: Sequence[float], table: NoiseTable) -> list
 PREDICTOR_ORDER, CORRECTOR_ORDER = 3, 4
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """The last step of SA-Solver: where it began, how stochastic it was, the noise it added."""
 
     x: Tensor
@@ -127,10 +125,10 @@ def sa_solver(
     corrected x too (PECE). History: (the move before, (level, clean latent) of earlier steps).
     """
     clean = denoise(x, sigma)
-    move, known = history or (None, ())
+    before, known = history or (None, ())
     known = (*known, (sigma, clean))[-CORRECTOR_ORDER:]
-    if move is not None and corrector_order:
-        x = stochastic_adams(move, known[-corrector_order:], sigma)
+    if before is not None and corrector_order:
+        x = stochastic_adams(Move(*before), known[-corrector_order:], sigma)
         if evaluates_again:
             clean = denoise(x, sigma)
             known = (*known[:-1], (sigma, clean))
