@@ -96,7 +96,7 @@ def split_by_denoise(
     ] = 0.5,
 ) -> Parts:
     """Two parts of a schedule, for a run each, by the share of the second."""
-    return Parts(*diffusion.split_levels_by_denoise(levels, denoise))
+    return Parts(*diffusion.split_by_denoise(levels, denoise))
 
 
 @node(category="schedule", title="Join noise levels")

@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from graphengine.diffusion.custom_levels import join_levels as join_levels
     from graphengine.diffusion.custom_levels import levels_as_text as levels_as_text
     from graphengine.diffusion.custom_levels import levels_from_text as levels_from_text
+    from graphengine.diffusion.custom_levels import split_by_denoise as split_by_denoise
     from graphengine.diffusion.custom_levels import split_levels as split_levels
-    from graphengine.diffusion.custom_levels import (
-        split_levels_by_denoise as split_levels_by_denoise,
-    )
     from graphengine.diffusion.denoiser import guide as guide
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
@@ -220,7 +218,7 @@ _HOMES = {
         "levels_as_text",
         "levels_from_text",
         "split_levels",
-        "split_levels_by_denoise",
+        "split_by_denoise",
     ),
     "generation": ("ksampler", "sample_custom"),
     "guidance": (

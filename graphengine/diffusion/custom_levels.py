@@ -58,7 +58,7 @@ def split_levels(levels: Levels, step: int) -> tuple[Levels, Levels]:
     return high, Levels(f"{levels.name} from {step}", levels.sigmas[step:], levels.timesteps[step:])
 
 
-def split_levels_by_denoise(levels: Levels, denoise: float) -> tuple[Levels, Levels]:
+def split_by_denoise(levels: Levels, denoise: float) -> tuple[Levels, Levels]:
     """The same, with this fraction of the steps, rounded, in the second part. 0 to 1."""
     steps = len(levels.timesteps)
     return split_levels(levels, steps - round(steps * denoise))

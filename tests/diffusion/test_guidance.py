@@ -31,8 +31,8 @@ from graphengine.diffusion import (
     projected,
     rescaled,
     sample_custom,
+    split_by_denoise,
     split_levels,
-    split_levels_by_denoise,
 )
 from graphengine.diffusion.guidance import Past, steered
 from graphengine.diffusion.noise import start_noise
@@ -252,7 +252,7 @@ def test_momentum_begins_anew_with_a_run_and_counts_within_it(texts, draw):
 def test_a_split_by_denoise_is_rounded():
     levels = levels_from_text("6 5 4 3 2 1 0")
     for denoise, high, low in ((0.5, 4, 4), (0.25, 5, 3), (1.0, 1, 7), (0.0, 7, 1)):
-        parts = split_levels_by_denoise(levels, denoise)
+        parts = split_by_denoise(levels, denoise)
         assert [len(part.sigmas) for part in parts] == [high, low], denoise
     with pytest.raises(GraphEngineError, match="has 6 steps and can't be split at step 7"):
         split_levels(levels, 7)
