@@ -1,7 +1,8 @@
 """Runs the bundled workflows and keeps their pictures: `python tests/bench/gallery.py [NAME ...]`.
 
-The README's gallery: of the pictures that `graphengine run NAME` saves, the largest, made small
-enough for a page. Prints how long each workflow took in a process of its own, and its CPU time.
+The README's gallery: of the pictures that `graphengine run NAME` saves, the sheet or else the
+first output, made small enough for a page. Prints how long each workflow took in a process of its
+own, and its CPU time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from graphengine import read_workflow
+
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "workflows" / "pictures"
 WIDEST, SMALL = 1200, 300
@@ -23,7 +26,7 @@ LONG = {"train_noise_predictor", "train_vae", "train_depth", "train_lora", "fine
 
 
 def run(name: str, out: Path) -> tuple[float, float, Path]:
-    """Runs a workflow without its cache; seconds, seconds of CPU, and the largest picture."""
+    """Runs a workflow without its cache; seconds, seconds of CPU, and the picture to show."""
     command = [sys.executable, "-m", "graphengine", "run", name]
     options = ["--json", "--no-cache", "--out", str(out / name)]
     before = os.times()
@@ -32,16 +35,22 @@ def run(name: str, out: Path) -> tuple[float, float, Path]:
     if done.returncode:
         raise SystemExit(f"{name}: {done.stdout}{done.stderr}")
     report = json.loads(done.stdout)
-    paths = [Path(o["path"]) for o in report["outputs"] if o.get("path", "").endswith(".png")]
+    saved = {o["node"]: Path(o["path"]) for o in reversed(report["outputs"]) if "path" in o}
     cpu = after.children_user + after.children_system
     cpu -= before.children_user + before.children_system
-    return after.elapsed - before.elapsed, cpu, max(paths, key=area)
+    return after.elapsed - before.elapsed, cpu, saved[shown(name)]
 
 
-def area(path: Path) -> int:
-    """Pixels of a picture."""
-    with Image.open(path) as picture:
-        return picture.width * picture.height
+def shown(name: str) -> str:
+    """The node that saves a workflow's sheet, or else the first of its outputs that is saved."""
+    workflow = read_workflow(ROOT / "workflows" / f"{name}.json")
+    saving = {
+        node.links["image"]: id
+        for id, node in reversed(workflow.nodes.items())
+        if node.type == "image.save"
+    }
+    sources = sorted(workflow.outputs.items(), key=lambda output: output[0] != "sheet")
+    return next(saving[source] for _, source in sources if source in saving)
 
 
 def keep(path: Path, name: str) -> None:

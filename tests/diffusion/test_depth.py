@@ -20,9 +20,11 @@ from graphengine.diffusion import DepthMap, Latent, load_checkpoint, load_depth_
 from graphengine.diffusion.depth import prepare
 from graphengine.diffusion.depth_loader import read_preprocessing
 from graphengine.errors import FileError, ModelError
+from graphengine.postcard import export
 from tests.diffusion import tiny
 
 SIZE = 32
+INPUTS = Path(__file__).parents[2] / "workflows" / "input"
 
 
 def network(hybrid):
@@ -307,46 +309,72 @@ def test_flat_depth_tells_nothing():
     )
 
 
-@pytest.mark.parametrize("strength", [0.5, 0.8])
-def test_depth_to_image_is_that_of_diffusers(reference, memory, monkeypatch, strength):
-    """10 levels of whole timesteps, of which both take the last; the same noise; no chance in the
-    encoder, as here: of its distribution the mean.
-    """
-    pipe, folder = reference
-    picture = photo(40, 32)
+@pytest.fixture
+def no_chance(monkeypatch):
+    """diffusers takes the mean of what its encoder answers, as we do, not a draw from it."""
     mean = lambda encoded, generator=None: encoded.latent_dist.mode()  # noqa: E731
     monkeypatch.setattr(depth2img, "retrieve_latents", mean)
+
+
+def theirs(pipe, texts, picture, strength):
+    """What diffusers draws from a picture."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # float32 is nothing that autocast casts to
-        wanted = pipe(
-            "a cat by the sea", picture, strength=strength, num_inference_steps=10,
-            guidance_scale=5.0, negative_prompt="rain", output_type="np",
+        made = pipe(
+            texts[0], picture, strength=strength, num_inference_steps=10, guidance_scale=5.0,
+            negative_prompt=texts[1], output_type="np",
             generator=torch.Generator().manual_seed(7),
-        ).images  # fmt: skip
+        )  # fmt: skip
+    return torch.from_numpy(made.images)
 
-    model, text_encoder, vae = load_checkpoint(folder)
-    assert model.extra_channels == 1
-    depth = diffusion.estimate_depth(load_depth_estimator(folder), tensor(picture), memory=memory)
+
+def ours(checkpoint, texts, picture, depth, strength, memory):
+    """What we draw: 10 levels of whole timesteps, of which both take the last; the same noise."""
+    model, encoder, vae = checkpoint
     encoded = diffusion.encode_image(vae, tensor(picture), memory=memory)
-    positive, negative = (
-        diffusion.encode_prompt(text_encoder, text, memory=memory)
-        for text in ("a cat by the sea", "rain")
-    )
+    sides = [diffusion.encode_prompt(encoder, text, memory=memory) for text in texts]
     latent = diffusion.ksampler(
-        model, positive, negative, diffusion.condition_on_depth(encoded, depth), seed=7,
+        model, *sides, diffusion.condition_on_depth(encoded, depth), seed=7,
         steps=round(10 * strength), cfg=5.0, sampler="euler", schedule="normal", denoise=strength,
         memory=memory,
     )  # fmt: skip
-    found = diffusion.decode_latent(vae, latent, memory=memory)
-    torch.testing.assert_close(found, torch.from_numpy(wanted), rtol=1e-4, atol=1e-5)
+    return diffusion.decode_latent(vae, latent, memory=memory)
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.8])
+def test_depth_to_image_is_that_of_diffusers(reference, memory, no_chance, strength):
+    pipe, folder = reference
+    picture, texts = photo(40, 32), ("a cat by the sea", "rain")
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint.model.extra_channels == 1
+    depth = diffusion.estimate_depth(load_depth_estimator(folder), tensor(picture), memory=memory)
+    found = ours(checkpoint, texts, picture, depth, strength, memory)
+    wanted = theirs(pipe, texts, picture, strength)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
     flat = DepthMap(torch.arange(4.0).view(1, 2, 2), 40, 32)
-    other = diffusion.ksampler(
-        model, positive, negative, diffusion.condition_on_depth(encoded, flat), seed=7,
-        steps=round(10 * strength), cfg=5.0, sampler="euler", schedule="normal", denoise=strength,
-        memory=memory,
+    other = ours(checkpoint, texts, picture, flat, strength, memory)
+    assert not torch.allclose(other, found, atol=1e-3), "depth makes no difference"
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.8])
+def test_postcard_draws_from_depth_what_diffusers_draws(reference, memory, no_chance, strength):
+    checkpoint = load_checkpoint(export.MODEL.parent / "postcard-depth")
+    midas = export.MODEL.parents[1] / "depth_models" / "postcard"
+    base = export.load()
+    pipe = StableDiffusionDepth2ImgPipeline(
+        base.vae, base.text_encoder, base.tokenizer,
+        UNet2DConditionModel.from_pretrained(checkpoint.model.folder, torch_dtype=torch.float32),
+        reference[0].scheduler,
+        DPTForDepthEstimation.from_pretrained(midas, dtype=torch.float32),
+        DPTImageProcessorPil.from_pretrained(midas),
     )  # fmt: skip
-    assert not torch.allclose(other.samples, latent.samples, atol=1e-3), "depth makes no difference"
+    pipe.set_progress_bar_config(disable=True)
+    picture, texts = Image.open(INPUTS / "cottage.png"), ("a red house at sunset", "rain")
+    depth = diffusion.estimate_depth(load_depth_estimator(midas), tensor(picture), memory=memory)
+    found = ours(checkpoint, texts, picture, depth, strength, memory)
+    wanted = theirs(pipe, texts, picture, strength)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
 
 
 def test_depth_goes_with_latents_of_any_batch():

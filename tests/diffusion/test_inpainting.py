@@ -12,6 +12,7 @@ from PIL import Image
 
 import graphengine.postcard
 from graphengine.diffusion import (
+    Latent,
     decode_latent,
     empty_latent,
     encode_for_inpainting,
@@ -225,6 +226,15 @@ def test_outside_of_the_mask_the_latent_stays_and_inside_it_is_new(checkpoint, m
     result = draw(latent)
     assert torch.equal(result.samples[..., :4], latent.samples[..., :4])
     assert (result.samples[..., 4:] - latent.samples[..., 4:]).abs().mean() > 0.1
+
+
+def test_what_stays_is_not_rounded_by_the_scale_of_the_model(checkpoint, memory, prompts):
+    model = replace(checkpoint.model, latent_scale=0.1321, latent_shift=0.0607)
+    mask = shape_mask("rectangle", 32, 24, 0.5, 0, 1, 1)
+    latent = Latent(torch.randn(1, 4, 6, 8), noise_mask=mask)
+    result = ksampler(model, *prompts, latent, memory=memory, steps=3, **SETTINGS)
+    assert torch.equal(result.samples[..., :4], latent.samples[..., :4])
+    assert not torch.allclose(result.samples[..., 4:], latent.samples[..., 4:])
 
 
 def test_soft_masks_mix(checkpoint, draw):
