@@ -5,7 +5,16 @@ from typing import Annotated
 from pydantic import Field
 
 from graphengine import Choice, Progress, Seed, diffusion, node
-from graphengine.diffusion import SAMPLERS, SCHEDULES, Conditioning, Latent, Memory, Model
+from graphengine.diffusion import (
+    SAMPLERS,
+    SCHEDULES,
+    Conditioning,
+    Guider,
+    Latent,
+    Levels,
+    Memory,
+    Model,
+)
 
 NoiseSeed = Annotated[int, Seed(), Field(description="the same seed gives the same picture")]
 Steps = Annotated[int, Field(ge=1, le=10000)]
@@ -98,6 +107,40 @@ def ksampler_advanced(
         end_step=end_step,
         add_noise=add_noise,
         leftover_noise=leftover_noise,
+        memory=memory,
+        progress=progress,
+    )
+
+
+@node(
+    category="sample", title="Sample (custom)", aliases=("SamplerCustomAdvanced", "SamplerCustom")
+)
+def custom(
+    model: Model,
+    guider: Guider,
+    levels: Levels,
+    latent: Latent,
+    sampler: Sampler = "euler",
+    seed: NoiseSeed = 0,
+    add_noise: Annotated[
+        bool, Field(description="off goes on with the noise that a run before left over")
+    ] = True,
+    *,
+    memory: Memory,
+    progress: Progress,
+) -> Latent:
+    """Draw with any guidance, along any falling noise levels.
+
+    Levels that end above 0 leave their noise in the latent, for a next run that goes on with it.
+    """
+    return diffusion.sample_custom(
+        model,
+        guider,
+        latent,
+        levels,
+        seed=seed,
+        sampler=sampler,
+        add_noise=add_noise,
         memory=memory,
         progress=progress,
     )

@@ -1,10 +1,10 @@
-"""Noise schedules: which levels of noise a run steps through, drawn and in numbers."""
+"""Noise schedules: which levels of noise a run steps through, as lists, drawn and in numbers."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from graphengine import Artifact, Files, diffusion, figures, node
+from graphengine import Artifact, Files, Multiline, diffusion, figures, node
 from graphengine.diffusion import Image, Levels, Model
 
 from .sample import Steps
@@ -48,3 +48,64 @@ def save(
     """Save the numbers of schedules, all digits, as a CSV file."""
     text = figures.schedule_csv({told.name: told for told in levels})
     return files.write("output", prefix, ".csv", text.encode(), "text/csv")
+
+
+class Parts(NamedTuple):
+    """The two parts of a split; the level between them is in both."""
+
+    high: Levels
+    low: Levels
+
+
+@node(category="schedule", title="Noise levels from numbers", aliases=("ManualSigmas",))
+def manual(
+    sigmas: Annotated[
+        str,
+        Multiline(),
+        Field(min_length=1, description="falling numbers with commas between; the last mostly 0"),
+    ] = "14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0",
+    name: Annotated[str, Field(min_length=1, description="in plots and tables")] = "custom",
+    model: Model | None = None,
+) -> Levels:
+    """Noise levels of your own. A model tells their timesteps, if it isn't Stable Diffusion's."""
+    return diffusion.levels_from_text(sigmas, model, name)
+
+
+@node(category="schedule", title="Noise levels as numbers")
+def numbers(levels: Levels) -> str:
+    """All digits of noise levels as text, to be edited and read again."""
+    return diffusion.levels_as_text(levels)
+
+
+@node(category="schedule", title="Split noise levels", aliases=("SplitSigmas",))
+def split(
+    levels: Levels,
+    step: Annotated[
+        int, Field(ge=0, le=10000, description="so many steps are in the first part")
+    ] = 10,
+) -> Parts:
+    """Two parts of a schedule, for a run each."""
+    return Parts(*diffusion.split_levels(levels, step))
+
+
+@node(category="schedule", title="Split noise levels by denoise", aliases=("SplitSigmasDenoise",))
+def split_by_denoise(
+    levels: Levels,
+    denoise: Annotated[
+        float, Field(ge=0, le=1, description="this share of the steps is in the second part")
+    ] = 0.5,
+) -> Parts:
+    """Two parts of a schedule, for a run each, by the share of the second."""
+    return Parts(*diffusion.split_by_denoise(levels, denoise))
+
+
+@node(category="schedule", title="Join noise levels")
+def join(first: Levels, second: Levels) -> Levels:
+    """One list after the other. The first one's last level gives way to the second one's first."""
+    return diffusion.join_levels(first, second)
+
+
+@node(category="schedule", title="Flip noise levels", aliases=("FlipSigmas",))
+def flip(levels: Levels, model: Model | None = None) -> Levels:
+    """Noise levels from the smallest up, to look at or flip back; runs need falling ones."""
+    return diffusion.flip_levels(levels, model)

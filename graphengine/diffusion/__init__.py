@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     from graphengine.diffusion.conditioning import limit_to_range as limit_to_range
     from graphengine.diffusion.conditioning import set_strength as set_strength
     from graphengine.diffusion.conditioning import zero_out as zero_out
+    from graphengine.diffusion.custom_levels import flip_levels as flip_levels
+    from graphengine.diffusion.custom_levels import join_levels as join_levels
+    from graphengine.diffusion.custom_levels import levels_as_text as levels_as_text
+    from graphengine.diffusion.custom_levels import levels_from_text as levels_from_text
+    from graphengine.diffusion.custom_levels import split_by_denoise as split_by_denoise
+    from graphengine.diffusion.custom_levels import split_levels as split_levels
     from graphengine.diffusion.denoiser import guide as guide
     from graphengine.diffusion.denoiser import guided as guided
     from graphengine.diffusion.denoiser import masked as masked
@@ -68,6 +74,13 @@ if TYPE_CHECKING:
     from graphengine.diffusion.editing import split_alpha as split_alpha
     from graphengine.diffusion.editing import turn_image as turn_image
     from graphengine.diffusion.generation import ksampler as ksampler
+    from graphengine.diffusion.generation import sample_custom as sample_custom
+    from graphengine.diffusion.guidance import Guider as Guider
+    from graphengine.diffusion.guidance import cfg_guider as cfg_guider
+    from graphengine.diffusion.guidance import dual_guider as dual_guider
+    from graphengine.diffusion.guidance import perp_neg_guider as perp_neg_guider
+    from graphengine.diffusion.guidance import projected as projected
+    from graphengine.diffusion.guidance import rescaled as rescaled
     from graphengine.diffusion.images import mask_from_image as mask_from_image
     from graphengine.diffusion.images import png_bytes as png_bytes
     from graphengine.diffusion.images import read_image as read_image
@@ -199,7 +212,23 @@ _HOMES = {
     ),
     "denoiser": ("guide", "guided", "masked", "predictor"),
     "images": ("mask_from_image", "png_bytes", "read_image", "resize", "to_pillow"),
-    "generation": ("ksampler",),
+    "custom_levels": (
+        "flip_levels",
+        "join_levels",
+        "levels_as_text",
+        "levels_from_text",
+        "split_levels",
+        "split_by_denoise",
+    ),
+    "generation": ("ksampler", "sample_custom"),
+    "guidance": (
+        "Guider",
+        "cfg_guider",
+        "dual_guider",
+        "perp_neg_guider",
+        "projected",
+        "rescaled",
+    ),
     "latent_batches": ("join_latents", "repeat_latents", "seed_noise", "select_latents"),
     "latent_shapes": (
         "composite_latents",

@@ -1,4 +1,4 @@
-"""A whole sampling run with a model's description: checks, weights, guidance, and the loop."""
+"""A whole sampling run with a model's description: weights, guidance, and the loop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ import torch
 from torch import Tensor
 
 from graphengine.diffusion.denoiser import Network, Predict, joined, predictor
+from graphengine.diffusion.fit import check_fit
+from graphengine.diffusion.guidance import Guider, Past, steered
 from graphengine.diffusion.latents import fit_beside, from_model, to_model
 from graphengine.diffusion.memory import Memory, Remarks
 from graphengine.diffusion.noise import SEEDS, checked
 from graphengine.diffusion.previews import fit_colors, latent_picture
 from graphengine.diffusion.regions import Cells, Frame, PredictAt, conditioned, part_of
 from graphengine.diffusion.samplers import GuidedDenoiser
-from graphengine.diffusion.sampling import Preview, Watch, fit_mask, noise_of, noised, sample
+from graphengine.diffusion.sampling import (
+    Preview,
+    Watch,
+    check_falling,
+    fit_mask,
+    noise_of,
+    noised,
+    sample,
+)
 from graphengine.diffusion.schedules import NoiseTable, levels, noise_table
-from graphengine.diffusion.types import Conditioning, Latent, Model, kind_of
-from graphengine.errors import ModelError
+from graphengine.diffusion.trace import Levels
+from graphengine.diffusion.types import Conditioning, Latent, Model
 from graphengine.resource import Progress
 
 BYTES_PER_CELL = 2**17
@@ -73,15 +83,86 @@ def ksampler(
     `watch` is told every step, as in `sample`. Raises `ModelError` before any weights are loaded if
     text, latent and model don't go together.
     """
-    check_fit(model, positive, negative, latent)
+    guider = Guider(positive, negative, cfg)
+    check_fit(model, guider, latent)
+    known = levels(noise_table(model.betas), schedule, steps, denoise, sampler=sampler)
+    return _draw(
+        model,
+        guider,
+        latent,
+        cut(known, start_step, end_step, leftover_noise),
+        seed=seed,
+        sampler=sampler,
+        add_noise=add_noise,
+        from_noise=from_noise,
+        memory=memory,
+        progress=progress,
+        watch=watch,
+    )
+
+
+def sample_custom(
+    model: Model,
+    guider: Guider,
+    latent: Latent,
+    levels: Levels,
+    *,
+    seed: int,
+    sampler: str,
+    add_noise: bool = True,
+    from_noise: bool = True,
+    memory: Memory,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> Latent:
+    """Sample a latent along any falling levels, with any guidance.
+
+    With plain guidance and all levels of a schedule it gives the bits of `ksampler`. Levels that end
+    above 0 leave their noise in the latent for a next run with `add_noise=False`: the two parts of
+    a split give the same bits as the whole for samplers that neither remember earlier steps nor add
+    noise (euler, ddim, heun), unless the guider has momentum, which begins anew. All levels are
+    used as they are, by samplers too that leave one out of a schedule's. Other arguments as in
+    `ksampler`. Raises `ModelError` before any weights are loaded if text, latent, levels and model
+    don't go together.
+    """
+    check_fit(model, guider, latent)
+    check_falling(levels.sigmas)
+    return _draw(
+        model,
+        guider,
+        latent,
+        list(levels.sigmas),
+        seed=seed,
+        sampler=sampler,
+        add_noise=add_noise,
+        from_noise=from_noise,
+        memory=memory,
+        progress=progress,
+        watch=watch,
+    )
+
+
+def _draw(
+    model: Model,
+    guider: Guider,
+    latent: Latent,
+    sigmas: list[float],
+    *,
+    seed: int,
+    sampler: str,
+    add_noise: bool,
+    from_noise: bool,
+    memory: Memory,
+    progress: Progress | None,
+    watch: Watch | None,
+) -> Latent:
+    """A run along these levels; what is left of their noise stays in the latent."""
     table = noise_table(model.betas)
-    known = levels(table, schedule, steps, denoise, sampler=sampler)
-    sigmas = cut(known, start_step, end_step, leftover_noise)
     samples = to_model(model, latent.samples).float()
     count, _, height, width = samples.shape
     seeds = [(checked(seed) + offset) % SEEDS for offset in latent.seed_offset or [0] * count]
     if len(sigmas) < 2:
-        if not (sigmas and sigmas[0] > 0 and add_noise and leftover_noise):
+        if not (sigmas and sigmas[0] > 0 and add_noise):
             return latent
         noise = noise_of(seeds, samples.shape[1:], latent.noise_index or range(count))
         start = noised(samples, noise, sigmas[0], table.sigma_max, from_noise)
@@ -93,11 +174,14 @@ def ksampler(
         network = _network(unet, weight, remarks)
         beside = _beside(latent, weight)
         frame = Frame(table, (height, width), _factor(model), weight.device)
+        pasts = [Past() for _ in range(count)]
 
         def denoisers(together: bool) -> list[GuidedDenoiser]:
             at = [_predict_at(network, table, model.prediction, extra) for extra in beside]
-            sides = (positive, negative, cfg, together)
-            return [conditioned(at[place], frame, place, *sides) for place in range(count)]
+            return [
+                _guided(guider, at[place], frame, place, together, pasts[place])
+                for place in range(count)
+            ]
 
         rungs = [
             ("both prompts at once", _by_place(denoisers(together=True))),
@@ -165,77 +249,26 @@ def _predict_at(
     return at
 
 
+def _guided(
+    guider: Guider, at: PredictAt, frame: Frame, place: int, together: bool, past: Past
+) -> GuidedDenoiser:
+    """The denoiser of one item of a batch, for a guider."""
+    wanted, unwanted, third = guider.positive, guider.negative, guider.third
+    if guider.is_plain:
+        return conditioned(at, frame, place, wanted, unwanted, guider.cfg, together)
+    pair = conditioned(at, frame, place, wanted, unwanted, 1.0, together)
+    if third is None:
+        return steered(guider, pair, None, past)
+    other = conditioned(at, frame, place, third, unwanted, 1.0, together)
+    return steered(guider, pair, other, past)
+
+
 def _by_place(denoisers: Sequence[GuidedDenoiser]) -> AnswerAt:
     return lambda place, x, sigma, wants_unguided: denoisers[place].answer(x, sigma, wants_unguided)
 
 
 def _factor(model: Model) -> int:
     return FACTOR if model.vae is None else model.vae.factor
-
-
-def check_fit(model: Model, positive: Conditioning, negative: Conditioning, latent: Latent) -> None:
-    """Whether text and latent are what the model was trained for. Raises `ModelError` that names
-    both families.
-    """
-    sides = [
-        (name, part)
-        for name, whole in (("positive", positive), ("negative", negative))
-        for part in whole.parts
-    ]
-    for side, text in sides:
-        if text.width != model.width:
-            raise ModelError(
-                f"the text encoder of the {side} text is {text.family}-sized ({text.width} wide) "
-                f"but the model is {model.family} ({model.width})",
-                "use the text encoder of the model's own checkpoint",
-            )
-        if text.mask is not None and len(text.mask) not in (1, len(latent.samples)):
-            raise ModelError(
-                f"the {side} text has {len(text.mask)} masks for {len(latent.samples)} pictures",
-                "give one mask for all, or one for each",
-            )
-    channels = latent.samples.shape[1]
-    if channels != model.channels:
-        raise ModelError(
-            f"the latent has {channels} channels but the model works with {model.channels}",
-            "make it with the VAE of the model's own checkpoint",
-        )
-    check_beside(model, latent)
-
-
-def check_beside(model: Model, latent: Latent) -> None:
-    """Whether a latent brings what an inpainting or depth model reads beside it, and nothing that
-    an ordinary one can't read. Raises `ModelError`.
-    """
-    brought = 0 if latent.beside is None else latent.beside.shape[1]
-    name = model.folder.parent.name
-    if brought != model.extra_channels:
-        other = kind_of(model.channels, brought)
-        given = (
-            f"the latent was prepared for {other}"
-            if brought
-            else "nothing stands beside the latent"
-        )
-        raise ModelError(
-            f"{name} is {model.kind}, but {given}",
-            f"{_remedy(model, brought)}, or take {other.rsplit(' (')[0]}",
-        )
-    if latent.beside is not None and len(latent.beside) not in (1, len(latent.samples)):
-        raise ModelError(
-            f"a batch of {len(latent.samples)} latents with {len(latent.beside)} conditions beside",
-            "prepare one for all, or one for each",
-        )
-
-
-def _remedy(model: Model, brought: int) -> str:
-    """How a latent for a model of this kind is made."""
-    if model.extra_channels == 1:
-        return 'prepare the latent with the node "depth.condition"'
-    if model.extra_channels:
-        return 'prepare the latent with the node "inpaint.prepare"'
-    if brought == 1:
-        return 'leave out the node "depth.condition"'
-    return 'mark what shall change with the node "latent.set_mask" instead'
 
 
 def _beside(latent: Latent, like: Tensor) -> list[Tensor | None]:
