@@ -26,6 +26,7 @@ from graphengine.diffusion import (
 from graphengine.diffusion.attention import Recorder, attention_of, halved, recording
 from graphengine.errors import GraphEngineError, ModelError
 from graphengine.figures.heat import attention_figure, percent, stretched
+from graphengine.resource import Progress
 
 SETTINGS = {"seed": 1, "steps": 3, "cfg": 5.0, "sampler": "dpmpp_2m", "schedule": "karras"}
 
@@ -158,19 +159,32 @@ def test_long_texts_have_a_map_for_each_place(checkpoint, memory, prompts):
     torch.testing.assert_close(found.maps.sum(1), torch.ones_like(found.maps[:, 0]))
 
 
+class Stopped(Exception):
+    pass
+
+
+class Stopping(Progress):
+    """Stops a run after its first step."""
+
+    def report(self, done, total, note="", preview=None, **figures):
+        if done == 1 and figures:
+            raise Stopped
+
+
 def test_the_unet_is_left_as_it_was_also_after_an_error(checkpoint, memory, prompts):
     def hooks(unet):
         return [len(module._forward_pre_hooks) for module in unet.modules()]
 
     with memory.use(checkpoint.model) as unet:
         before, processors = hooks(unet), dict(unet.attn_processors)
-        with pytest.raises(KeyError):
+        with pytest.raises(Stopped):
             ksampler_with_attention(
                 checkpoint.model,
                 *prompts,
                 latent_of(checkpoint),
                 memory=memory,
-                **{**SETTINGS, "sampler": "none such"},
+                progress=Stopping(),
+                **SETTINGS,
             )
         assert hooks(unet) == before
         ksampler_with_attention(
