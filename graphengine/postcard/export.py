@@ -53,6 +53,7 @@ def export_relative(unet: Any, folder: Path, base: Path = MODEL) -> int:
 
     The base lies beside it and is named in model_index.json. Gives the size of its weights in bytes.
     """
+    unet.register_to_config(_name_or_path=base.name)  # not where the base lay on this machine
     unet.to(torch.float16).save_pretrained(folder / "unet", safe_serialization=True)
     index = json.loads((base / "model_index.json").read_text())
     index |= {"_class_name": PIPELINES[unet.config.in_channels], BASE: base.name}
